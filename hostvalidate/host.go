@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostvalidate
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+const localhost = "localhost"
+
+const (
+	maxName  = 253                                // RFC 1035 section 2.3.4, without the length bytes and the root label
+	maxLabel = 63                                 // the same
+	maxHost  = maxName + len(".") + len(":65535") // the longest valid uri-host [":" port]
+)
+
+// host is what a Host header names: a DNS name or an address, and a port. Parsing it allocates nothing.
+type host struct {
+	name string     // as it was written, without a trailing dot; empty: addr
+	addr netip.Addr // an IPv4-mapped address is the IPv4 address
+	port uint16     // 0: none
+}
+
+// parseHost reads uri-host [":" port] (RFC 9110 section 7.2, RFC 3986 section 3.2.2), but no more of reg-name than DNS
+// and browsers use: percent-encoding, sub-delims and an empty name are valid there, and here a way to be understood
+// differently by two programs.
+func parseHost(s string) (host, Reason) {
+	if s == "" {
+		return host{}, HostMissing
+	}
+	if len(s) > maxHost {
+		return host{}, HostTooLong
+	}
+	var h host
+	var end int
+	var why Reason
+	if s[0] == '[' {
+		end = strings.IndexByte(s, ']') + 1
+		h.addr, why = parseIPv6(s[1:max(end-1, 1)])
+	} else {
+		end = nameEnd(s)
+		h.name, h.addr, why = parseName(s[:end])
+	}
+	if why == 0 {
+		h.port, why = parsePort(s[end:])
+	}
+	if why != 0 {
+		return host{}, blame(s, why)
+	}
+	return h, 0
+}
+
+// nameEnd is the index of the first byte that belongs to no name.
+func nameEnd(s string) int {
+	for i := range len(s) {
+		if !nameByte(s[i]) {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// nameByte also takes the underscore, which DNS has and names of services use.
+func nameByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || 'A' <= c && c <= 'Z' || c == '_'
+}
+
+// parseName reads a DNS name or, if its last label is a number, an IPv4 address: so browsers decide it (WHATWG URL,
+// "ends in a number checker"), and a name that one of them takes for an address must not be a name here.
+func parseName(s string) (name string, addr netip.Addr, why Reason) {
+	name = strings.TrimSuffix(s, ".")
+	if s == "" {
+		return "", addr, HostMissing
+	}
+	if len(name) > maxName {
+		return "", addr, HostTooLong
+	}
+	start := 0
+	for i := 0; i <= len(name); i++ {
+		if i < len(name) && name[i] != '.' {
+			continue
+		}
+		switch label := name[start:i]; {
+		case label == "":
+			return "", addr, HostDots
+		case len(label) > maxLabel:
+			return "", addr, HostTooLong
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return "", addr, HostHyphen
+		case i == len(name) && isNumber(label):
+			if addr, ok := parseIPv4(s); ok {
+				return "", addr, 0
+			}
+			return "", addr, HostLegacyIPv4
+		}
+		start = i + 1
+	}
+	return name, addr, 0
+}
+
+// isNumber tells whether browsers read a label as a number: decimal, octal, or hexadecimal after 0x.
+func isNumber(label string) bool {
+	if label[0] < '0' || label[0] > '9' {
+		return false
+	}
+	if len(label) > 1 && label[0] == '0' && label[1]|0x20 == 'x' {
+		label = label[2:]
+		for i := range len(label) {
+			if hex(label[i]) < 0 {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range len(label) {
+		if label[i] < '0' || label[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// parseIPv4 reads four decimal numbers without leading zeros.
+func parseIPv4(s string) (netip.Addr, bool) {
+	var a [4]byte
+	for i := range a {
+		n, digits := 0, 0
+		for digits < len(s) && digits < 3 && '0' <= s[digits] && s[digits] <= '9' {
+			n = n*10 + int(s[digits]-'0')
+			digits++
+		}
+		if digits == 0 || n > 255 || digits > 1 && s[0] == '0' {
+			return netip.Addr{}, false
+		}
+		a[i], s = byte(n), s[digits:]
+		if i < 3 {
+			if s == "" || s[0] != '.' {
+				return netip.Addr{}, false
+			}
+			s = s[1:]
+		}
+	}
+	return netip.AddrFrom4(a), s == ""
+}
+
+// parseIPv6 reads what stands between brackets (RFC 4291 section 2.2): up to eight groups, one run of zeros left out,
+// the last 32 bits perhaps as an IPv4 address.
+func parseIPv6(s string) (netip.Addr, Reason) {
+	var a [16]byte
+	n, gap := 0, -1 // bytes filled; where the zeros go
+	if strings.HasPrefix(s, "::") {
+		gap, s = 0, s[2:]
+	}
+	for s != "" {
+		if n == len(a) {
+			return netip.Addr{}, HostBadIPv6
+		}
+		v, digits := 0, 0
+		for digits < len(s) && digits < 4 && hex(s[digits]) >= 0 {
+			v = v<<4 | hex(s[digits])
+			digits++
+		}
+		if digits == 0 {
+			return netip.Addr{}, HostBadIPv6
+		}
+		if digits < len(s) && s[digits] == '.' {
+			v4, ok := parseIPv4(s)
+			if !ok || n > len(a)-4 {
+				return netip.Addr{}, HostBadIPv6
+			}
+			b := v4.As4()
+			n += copy(a[n:], b[:])
+			break
+		}
+		a[n], a[n+1] = byte(v>>8), byte(v)
+		n += 2
+		if s = s[digits:]; s == "" {
+			break
+		}
+		if s[0] != ':' || len(s) == 1 {
+			return netip.Addr{}, HostBadIPv6
+		}
+		if s = s[1:]; s[0] == ':' {
+			if gap >= 0 {
+				return netip.Addr{}, HostBadIPv6
+			}
+			gap, s = n, s[1:]
+		}
+	}
+	if (gap >= 0) == (n == len(a)) {
+		return netip.Addr{}, HostBadIPv6
+	}
+	if gap >= 0 {
+		moved := copy(a[len(a)-(n-gap):], a[gap:n])
+		clear(a[gap : len(a)-moved])
+	}
+	addr := netip.AddrFrom16(a)
+	if embedsIPv4(addr) {
+		return netip.Addr{}, HostEmbeddedIPv4
+	}
+	return addr.Unmap(), 0
+}
+
+// embedsIPv4 finds an IPv4 address in clothes that routers and libraries take off again, and that comparisons forget:
+// v4-compatible (RFC 4291 section 2.5.5.1), translated (RFC 2765 section 2.1), NAT64 (RFC 6052 section 2.1).
+func embedsIPv4(addr netip.Addr) bool {
+	a := addr.As16()
+	high, middle := [8]byte(a[:8]), [4]byte(a[8:12])
+	switch {
+	case high == [8]byte{}:
+		compatible := middle == [4]byte{} && [3]byte(a[12:15]) != [3]byte{} // :: and ::1 are none
+		return compatible || middle == [4]byte{0xff, 0xff}
+	default:
+		return high == [8]byte{0, 0x64, 0xff, 0x9b} && middle == [4]byte{}
+	}
+}
+
+// parsePort reads what follows the name: nothing, or a colon and a number without leading zeros.
+func parsePort(s string) (uint16, Reason) {
+	if s == "" {
+		return 0, 0
+	}
+	if s[0] != ':' || len(s) < 2 || len(s) > len(":65535") || s[1] == '0' {
+		return 0, HostBadPort
+	}
+	n := 0
+	for i := 1; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, HostBadPort
+		}
+		n = n*10 + int(s[i]-'0')
+	}
+	if n > 65535 {
+		return 0, HostBadPort
+	}
+	return uint16(n), 0
+}
+
+// blame finds the most telling reason why s is no host, since the first wrong byte rarely is: the colon of
+// "user:password@host" is no bad port.
+func blame(s string, found Reason) Reason {
+	const (
+		userinfo = 1 << iota
+		list
+		escape
+		other
+	)
+	seen, colons := 0, 0
+	for i := range len(s) {
+		switch c := s[i]; c {
+		case '@':
+			seen |= userinfo
+		case ',', ';', ' ', '\t':
+			seen |= list
+		case '%':
+			seen |= escape
+		case ':':
+			colons++
+		case '[', ']':
+		default:
+			if !nameByte(c) {
+				seen |= other
+			}
+		}
+	}
+	bracketed := s[0] == '['
+	switch {
+	case seen&userinfo != 0:
+		return HostUserinfo
+	case seen&list != 0:
+		return HostList
+	case seen&escape != 0 && bracketed:
+		return HostZone
+	case seen&escape != 0:
+		return HostEscaped
+	case seen&other != 0:
+		return HostCharacter
+	case !bracketed && strings.ContainsAny(s, "[]"):
+		return HostBadIPv6
+	case !bracketed && colons > 1:
+		if _, why := parseIPv6(s); why != HostBadIPv6 {
+			return HostBadIPv6 // an address that lacks its brackets, not a name with two ports
+		}
+	}
+	return found
+}
+
+func hex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}
+
+// isLoopback tells names and addresses that lead back to the machine that asks (RFC 6761 section 6.3).
+func (h host) isLoopback() bool {
+	if h.name == "" {
+		return h.addr.IsLoopback()
+	}
+	cut := len(h.name) - len(localhost)
+	return cut >= 0 && strings.EqualFold(h.name[cut:], localhost) && (cut == 0 || h.name[cut-1] == '.')
+}
+
+// isSubdomain tells app.localhost from localhost.
+func (h host) isSubdomain() bool { return len(h.name) > len(localhost) }
+
+// same compares what two hosts name, without their ports.
+func (h host) same(other host) bool {
+	return h.addr == other.addr && strings.EqualFold(h.name, other.name)
+}
+
+// canonical writes h as browsers do: in lower case, addresses in their one form (RFC 5952), the port if there is one. It
+// gives back raw if that is what raw is already.
+func (h host) canonical(raw string) string {
+	var buf [maxHost]byte
+	b := h.append(buf[:0])
+	if string(b) == raw {
+		return raw
+	}
+	return string(b)
+}
+
+func (h host) append(b []byte) []byte {
+	switch {
+	case h.name != "":
+		b = appendLower(b, h.name)
+	case h.addr.Is4():
+		b = h.addr.AppendTo(b)
+	default:
+		b = append(h.addr.AppendTo(append(b, '[')), ']')
+	}
+	if h.port != 0 {
+		b = strconv.AppendUint(append(b, ':'), uint64(h.port), 10)
+	}
+	return b
+}
+
+func appendLower(b []byte, s string) []byte {
+	for i := range len(s) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		b = append(b, c)
+	}
+	return b
+}

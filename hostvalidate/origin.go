@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostvalidate
+
+import "strings"
+
+// origin is what an Origin header names.
+type origin struct {
+	scheme  string // as it was written
+	host    host   // its port is never 0 if the scheme has a default one
+	anyPort bool   // in entries of Config.Origins only
+}
+
+const maxScheme = 32 // the longest that programs register is about 20 bytes
+
+// parseOrigin reads scheme "://" host [ ":" port ] (RFC 6454 section 6.2), what a browser sends, and nothing more.
+func parseOrigin(s string) (origin, Reason) {
+	if s == "null" {
+		return origin{}, OriginNull
+	}
+	scheme, rest, ok := strings.Cut(s[:min(len(s), maxScheme+len("://")+maxHost+1)], "://")
+	if !ok || !isScheme(scheme) {
+		return origin{}, OriginMalformed
+	}
+	h, why := parseHost(rest)
+	if why != 0 {
+		return origin{}, OriginMalformed
+	}
+	o := origin{scheme: scheme, host: h}
+	o.host.port = portOr(h.port, schemeOf(scheme))
+	return o, 0
+}
+
+// isScheme follows RFC 3986 section 3.1.
+func isScheme(s string) bool {
+	if s == "" || len(s) > maxScheme || s[0]|0x20 < 'a' || s[0]|0x20 > 'z' {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i] | 0x20
+		if (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '+' && s[i] != '-' && s[i] != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+// portOr is the port, or the default one of the scheme.
+func portOr(port uint16, s schemes) uint16 {
+	if port != 0 {
+		return port
+	}
+	return s.defaultPort()
+}
+
+// covers tells whether an entry of Config.Origins covers a request's origin.
+func (o origin) covers(got origin) bool {
+	return (o.anyPort || o.host.port == got.host.port) && strings.EqualFold(o.scheme, got.scheme) && o.host.same(got.host)
+}
+
+// canonical writes o as browsers do, without a default port.
+func (o origin) canonical(raw string) string {
+	if o.host.port == schemeOf(o.scheme).defaultPort() {
+		o.host.port = 0
+	}
+	var buf [maxScheme + len("://") + maxHost]byte
+	b := append(appendLower(buf[:0], o.scheme), "://"...)
+	if b = o.host.append(b); string(b) == raw {
+		return raw
+	}
+	return string(b)
+}
+
+// parseOriginEntry reads an entry of Config.Origins, whose port may be an asterisk.
+func parseOriginEntry(entry string) (origin, error) {
+	rest, anyPort := strings.CutSuffix(entry, ":*")
+	if strings.Contains(rest, "*") {
+		return origin{}, errWildcard
+	}
+	if anyPort {
+		rest += ":1" // so that a port before the asterisk is one too many
+	}
+	o, why := parseOrigin(rest)
+	if why != 0 {
+		return origin{}, why
+	}
+	o.anyPort = anyPort
+	return o, nil
+}
