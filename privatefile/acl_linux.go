@@ -11,7 +11,7 @@ import (
 // unverified is empty: the mode's group bits are the mask of a POSIX access control list, so nothing escapes the mode.
 const unverified = ""
 
-// listsOthers says whether the file's access control list names users or groups beside the owner and his group.
+// listsOthers says whether the file's access control list lets users or groups beside the owner and the file's group read.
 func (h handle) listsOthers() bool {
 	list := make([]byte, 1024) // 127 entries; ERANGE for more, which is an answer too
 	n, err := unix.Fgetxattr(int(h), "system.posix_acl_access", list)
@@ -24,14 +24,16 @@ func (h handle) listsOthers() bool {
 	return true
 }
 
-// namesOthers looks for ACL_USER (2) and ACL_GROUP (8) in the kernel's form of a list: a version, 2, and then entries
-// of tag, rights and id (include/uapi/linux/posix_acl_xattr.h). What it does not understand names others.
+// namesOthers looks for ACL_USER (2) and ACL_GROUP (8) with the right to read (4), in the kernel's form of a list: a
+// version, 2, and then entries of tag, rights and id (include/uapi/linux/posix_acl_xattr.h). The mask is not looked
+// at: the caller knows it from the mode. What is not understood names others.
 func namesOthers(list []byte) bool {
-	if len(list) < 4 || len(list)%8 != 4 || binary.LittleEndian.Uint32(list) != 2 {
+	if len(list)%8 != 4 || binary.LittleEndian.Uint32(list) != 2 {
 		return true
 	}
 	for e := list[4:]; len(e) > 0; e = e[8:] {
-		if tag := binary.LittleEndian.Uint16(e); tag == 0x02 || tag == 0x08 {
+		tag, rights := binary.LittleEndian.Uint16(e), binary.LittleEndian.Uint16(e[2:])
+		if (tag == 2 || tag == 8) && rights&4 != 0 {
 			return true
 		}
 	}

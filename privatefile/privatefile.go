@@ -117,7 +117,7 @@ func (c Config) validate() error {
 
 // A Report says what was found. Beside an error it tells what was known by then.
 type Report struct {
-	// Before and After are the permission bits, with setuid, setgid and sticky, as found and as left.
+	// Before and After are the permission bits, with setuid, setgid and sticky, as found and as left. Zero on Windows.
 	Before, After fs.FileMode
 	// Repaired: the mode was changed from Before to After, which is 0600 or stricter (with AllowGroupRead 0640).
 	Repaired bool

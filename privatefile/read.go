@@ -102,10 +102,7 @@ func openNew(path string, c Config) (handle, Report, error) {
 }
 
 func syncName(path string) error {
-	parent, _, err := split(path)
-	if err != nil {
-		return err
-	}
+	parent, _ := filepath.Split(path)
 	dir, err := openFolder(parent)
 	if err == nil {
 		defer dir.close()
@@ -144,8 +141,8 @@ func enforce(f *os.File, c Config) (r Report, err error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if closed := conn.Control(func(fd uintptr) { r, _, err = inspect(handle(fd), c) }); closed != nil {
-		return Report{}, closed
+	if conn.Control(func(fd uintptr) { r, _, err = inspect(handle(fd), c) }) != nil {
+		return Report{}, fs.ErrClosed // the only reason there is, but it does not match this by itself
 	}
 	return r, err
 }
@@ -172,17 +169,8 @@ func checkAt(f *os.File) error {
 
 // openPrivate opens path and judges what was opened.
 func openPrivate(path string, flags int, c Config) (handle, Report, status, error) {
-	if err := c.validate(); err != nil {
-		return 0, Report{}, status{}, &Error{Reason: BadConfig, Err: err}
-	}
-	dir, _, err := split(path)
-	if err != nil {
+	if _, _, err := c.admit(path); err != nil {
 		return 0, Report{}, status{}, err
-	}
-	if c.CheckParents {
-		if err := checkParents(dir); err != nil {
-			return 0, Report{}, status{}, err
-		}
 	}
 	h, err := open(path, flags)
 	if err != nil {
@@ -201,26 +189,30 @@ func openPrivate(path string, flags int, c Config) (handle, Report, status, erro
 	return h, r, st, nil
 }
 
-// split takes a path apart. A slash at the end would make open follow a link, whatever its flags.
-func split(path string) (dir, name string, err error) {
+// admit judges what can be judged before anything is opened, and takes the path apart.
+func (c Config) admit(path string) (dir, name string, err error) {
+	if err := c.validate(); err != nil {
+		return "", "", &Error{Reason: BadConfig, Err: err}
+	}
 	dir, name = filepath.Split(path)
+	// A slash at the end would make open follow a link, whatever its flags.
 	if name == "" || name == "." || name == ".." || strings.IndexByte(path, 0) >= 0 || !plainName(name) {
 		return "", "", refuse(BadPath, 0)
 	}
-	if dir == "" {
-		dir = "."
+	if c.CheckParents {
+		err = checkParents(dir)
 	}
-	return dir, name, nil
+	return dir, name, err
 }
 
 // status is what fstat tells.
 type status struct {
 	mode     fs.FileMode
-	foreign  bool // the owner is neither us ...
-	root     bool // ... or it is root
+	foreign  bool // it is not ours
+	root     bool // it is root's
 	links    uint64
 	size     int64
-	modified time.Time
+	modified int64 // in nanoseconds; only whether it is the same matters
 }
 
 // inspect judges an open file, repairs it where that is wanted, and judges it again.
@@ -243,7 +235,7 @@ func inspect(h handle, c Config) (Report, status, error) {
 	case c.OnLoose == Reject:
 		return r, st, refuse(Loose, r.Before)
 	case c.OnLoose == Warn:
-		r.Warnings = []string{fmt.Sprintf("others may use the file (mode %v): chmod 600 it", r.Before)}
+		r.Warnings = []string{fmt.Sprintf("mode %04o is more than 0600: chmod 600 it", octal(r.Before))}
 		return r, st, nil
 	}
 	if err := h.chmod(st.mode & keep); err != nil {
@@ -260,7 +252,8 @@ func inspect(h handle, c Config) (Report, status, error) {
 		return r, st, refuse(Unrepaired, r.After)
 	}
 	r.Repaired = true
-	r.Warnings = []string{fmt.Sprintf("others could use the file until now (mode %v): treat what it held as known", r.Before)}
+	r.Warnings = []string{fmt.Sprintf("mode was %04o and is %04o now: whoever could read the file may have done so",
+		octal(r.Before), octal(r.After))}
 	return r, st, nil
 }
 
@@ -281,7 +274,7 @@ func adopt(h handle, c Config) (Report, error) {
 		if c.OnLoose != Warn {
 			return r, refuse(Unrepaired, r.After)
 		}
-		r.Warnings = []string{fmt.Sprintf("the file system does not keep modes: the new file has mode %v", r.After)}
+		r.Warnings = []string{fmt.Sprintf("the file system made the new file with mode %04o", octal(r.After))}
 	}
 	return r, nil
 }
@@ -315,4 +308,15 @@ func loose(mode, keep fs.FileMode) fs.FileMode { return bits(mode) &^ (keep | 0o
 
 func bits(mode fs.FileMode) fs.FileMode {
 	return mode & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky)
+}
+
+// octal is what chmod(1) calls a mode.
+func octal(mode fs.FileMode) uint32 {
+	n := uint32(mode.Perm())
+	for bit, special := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if mode&special != 0 {
+			n |= bit
+		}
+	}
+	return n
 }

@@ -15,7 +15,8 @@ type Reason uint8
 const (
 	// BadConfig: a policy that does not exist or a negative MaxBytes. Nothing was touched.
 	BadConfig Reason = iota + 1
-	// BadPath: an empty path, one that ends in a slash, "." or "..", or one that holds a NUL.
+	// BadPath: an empty path, one that ends in a slash, "." or "..", or one that holds a NUL; on Windows also a device
+	// name or a stream ("key:hidden").
 	BadPath
 	// Missing: there is no such file, or for Write and Create no such folder. It matches fs.ErrNotExist.
 	Missing
@@ -29,7 +30,7 @@ const (
 	ForeignOwner
 	// Hardlinked: the file has a second name.
 	Hardlinked
-	// Loose: others may read the file, and OnLoose is Reject.
+	// Loose: others may read or run the file, or it is setuid, setgid or sticky, and OnLoose is Reject.
 	Loose
 	// Tainted: others may write the file, so that its content may be theirs.
 	Tainted
@@ -41,7 +42,8 @@ const (
 	Changed
 	// UnsafeParent: others may exchange a folder or link on the way to the file.
 	UnsafeParent
-	// Busy: the path itself is a mount point, as a single file mounted into a container is, and cannot be replaced.
+	// Busy: the path itself is a mount point, as a single file mounted into a container is, and cannot be replaced;
+	// on Windows: another program held it open for two seconds.
 	Busy
 	// NotDurable: the new file is in place, but the folder could not be synced: a power failure may bring the old back.
 	NotDurable
@@ -66,13 +68,13 @@ var advice = [...]string{
 	NotRegular:   "it is no regular file",
 	ForeignOwner: "it belongs to another user; chown it to the user of this service",
 	Hardlinked:   "it has a second name; find it with find -samefile, and remove one of the two",
-	Loose:        "others may read it; treat what it holds as known, then chmod 600",
+	Loose:        "its mode is more than 0600; treat what others could read as known, then chmod 600",
 	Tainted:      "others may write it, so its content may be theirs; inspect it, then chmod 600",
 	Unrepaired:   "others may use it and its mode could not be changed; move it to a file system that keeps modes",
 	TooLarge:     "it is larger than Config.MaxBytes",
 	Changed:      "it was written while it was read; try again",
 	UnsafeParent: "others may exchange what lies there; take their write permission from the folder",
-	Busy:         "it is mounted by itself and cannot be replaced; mount its folder instead",
+	Busy:         "it is mounted by itself, or on Windows held open, and cannot be replaced; mount its folder instead",
 	NotDurable:   "the new file is in place, but the folder could not be synced",
 	Failed:       "the system refused",
 }
@@ -116,7 +118,7 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, " (%q)", e.Parent)
 	}
 	if e.Mode != 0 {
-		fmt.Fprintf(&b, " (mode %v)", e.Mode)
+		fmt.Fprintf(&b, " (mode %04o)", octal(e.Mode))
 	}
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)

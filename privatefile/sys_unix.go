@@ -8,11 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,7 +91,7 @@ func statusOf(st *unix.Stat_t) status {
 		root:     st.Uid == 0,
 		links:    uint64(st.Nlink),
 		size:     st.Size,
-		modified: time.Unix(st.Mtim.Unix()),
+		modified: st.Mtim.Nano(),
 	}
 }
 
@@ -123,7 +121,11 @@ func (h handle) file(name string) (*os.File, error) {
 // folder is an open folder; names in it are single elements, so that nothing above it matters any more.
 type folder struct{ *os.File }
 
+// openFolder opens a folder; "" is the working directory, as in filepath.Split.
 func openFolder(path string) (folder, error) {
+	if path == "" {
+		path = "."
+	}
 	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	return folder{f}, err
 }
@@ -180,21 +182,7 @@ func (d folder) sync() error {
 	return err
 }
 
-func (d folder) names() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for {
-			names, err := d.Readdirnames(256)
-			for _, name := range names {
-				if !yield(name) {
-					return
-				}
-			}
-			if err != nil {
-				return
-			}
-		}
-	}
-}
+func (d folder) each(do func(name string)) { eachName(d.File, do) }
 
 func plainName(string) bool { return true }
 

@@ -4,7 +4,6 @@ package privatefile
 
 import (
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,10 +63,9 @@ func (h handle) stat() (status, error) {
 		return status{}, err
 	}
 	st := status{
-		mode:     0o600,
 		links:    uint64(info.NumberOfLinks),
 		size:     int64(info.FileSizeHigh)<<32 | int64(info.FileSizeLow),
-		modified: time.Unix(0, info.LastWriteTime.Nanoseconds()),
+		modified: info.LastWriteTime.Nanoseconds(),
 	}
 	switch {
 	case info.FileAttributes&windows.FILE_ATTRIBUTE_REPARSE_POINT != 0:
@@ -101,7 +99,11 @@ func (h handle) file(name string) (*os.File, error) { return os.NewFile(uintptr(
 // folder is a path here: what moves a file through to the disk takes names, not handles.
 type folder string
 
+// openFolder takes a folder; "" is the working directory, as in filepath.Split.
 func openFolder(path string) (folder, error) {
+	if path == "" {
+		path = "."
+	}
 	st, err := os.Stat(path)
 	if err == nil && !st.IsDir() {
 		err = windows.ERROR_DIRECTORY
@@ -159,24 +161,10 @@ func (d folder) move(from, to string, flags uint32) error {
 // sync has nothing left to do after MOVEFILE_WRITE_THROUGH, and folders cannot be flushed here.
 func (d folder) sync() error { return nil }
 
-func (d folder) names() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		f, err := os.Open(string(d))
-		if err != nil {
-			return
-		}
+func (d folder) each(do func(name string)) {
+	if f, err := os.Open(string(d)); err == nil {
 		defer f.Close()
-		for {
-			names, err := f.Readdirnames(256)
-			for _, name := range names {
-				if !yield(name) {
-					return
-				}
-			}
-			if err != nil {
-				return
-			}
-		}
+		eachName(f, do)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"strings"
 )
 
@@ -33,20 +34,12 @@ func Create(path string, data []byte, c Config) error {
 }
 
 func place(path string, data []byte, c Config, create bool) error {
-	if err := c.validate(); err != nil {
-		return &Error{Reason: BadConfig, Err: err}
-	}
-	parent, name, err := split(path)
+	parent, name, err := c.admit(path)
 	if err != nil {
 		return err
 	}
 	if int64(len(data)) > c.maxBytes() {
 		return refuse(TooLarge, 0)
-	}
-	if c.CheckParents {
-		if err := checkParents(parent); err != nil {
-			return err
-		}
 	}
 	dir, err := openFolder(parent)
 	if err != nil {
@@ -133,9 +126,22 @@ func newTemp(dir folder) (string, handle, error) {
 // sweep removes the temporary files of writers that died. A living one holds a lock on its file. Where that cannot be
 // told the file stays; what cannot be removed will be tried again, so that an error would help nobody.
 func sweep(dir folder) {
-	for name := range dir.names() {
+	dir.each(func(name string) {
 		if strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix) {
 			reap(dir, name)
+		}
+	})
+}
+
+// eachName goes through a folder of any size in small portions.
+func eachName(dir *os.File, do func(name string)) {
+	for {
+		names, err := dir.Readdirnames(256)
+		for _, name := range names {
+			do(name)
+		}
+		if err != nil {
+			return
 		}
 	}
 }
