@@ -18,30 +18,28 @@ const (
 
 // host is what a Host header names: a DNS name or an address, and a port. Parsing it allocates nothing.
 type host struct {
-	name string     // as it was written, without a trailing dot; empty: addr
-	addr netip.Addr // an IPv4-mapped address is the IPv4 address
-	port uint16     // 0: none
+	name  string     // as it was written, without a trailing dot; empty: addr
+	addr  netip.Addr // an IPv4-mapped address is the IPv4 address
+	port  uint16     // 0: none
+	plain bool       // name is in lower case, as browsers send it
 }
 
 // parseHost reads uri-host [":" port] (RFC 9110 section 7.2, RFC 3986 section 3.2.2), but no more of reg-name than DNS
 // and browsers use: percent-encoding, sub-delims and an empty name are valid there, and here a way to be understood
 // differently by two programs.
-func parseHost(s string) (host, Reason) {
+func parseHost(s string) (h host, why Reason) {
 	if s == "" {
 		return host{}, HostMissing
 	}
 	if len(s) > maxHost {
 		return host{}, HostTooLong
 	}
-	var h host
 	var end int
-	var why Reason
 	if s[0] == '[' {
 		end = strings.IndexByte(s, ']') + 1
 		h.addr, why = parseIPv6(s[1:max(end-1, 1)])
 	} else {
-		end = nameEnd(s)
-		h.name, h.addr, why = parseName(s[:end])
+		h, end, why = parseName(s)
 	}
 	if why == 0 {
 		h.port, why = parsePort(s[end:])
@@ -52,52 +50,56 @@ func parseHost(s string) (host, Reason) {
 	return h, 0
 }
 
-// nameEnd is the index of the first byte that belongs to no name.
-func nameEnd(s string) int {
-	for i := range len(s) {
-		if !nameByte(s[i]) {
-			return i
+// parseName reads a DNS name from the start of s, up to the first byte that belongs to none. If its last label is a
+// number, it is an IPv4 address: so browsers decide it (WHATWG URL, "ends in a number checker"), and what one of them
+// takes for an address must not be a name here.
+func parseName(s string) (h host, end int, why Reason) {
+	h.plain = true
+	last := "" // the label before the dot or the end
+	start := 0 // of the next one
+	for ; ; end++ {
+		if end < len(s) && s[end] != '.' && nameByte(s[end]) {
+			h.plain = h.plain && (s[end] < 'A' || s[end] > 'Z')
+			continue
 		}
+		dot := end < len(s) && s[end] == '.'
+		label := s[start:end]
+		switch {
+		case label == "" && (dot || last == ""):
+			if end == 0 && !dot {
+				return h, end, HostMissing
+			}
+			return h, end, HostDots
+		case label == "": // one trailing dot
+		case len(label) > maxLabel:
+			return h, end, HostTooLong
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return h, end, HostHyphen
+		default:
+			last = label
+		}
+		if !dot {
+			break
+		}
+		start = end + 1
 	}
-	return len(s)
+	h.name = strings.TrimSuffix(s[:end], ".")
+	switch {
+	case len(h.name) > maxName:
+		return h, end, HostTooLong
+	case isNumber(last):
+		addr, ok := parseIPv4(s[:end])
+		if !ok {
+			return h, end, HostLegacyIPv4
+		}
+		return host{addr: addr}, end, 0
+	}
+	return h, end, 0
 }
 
 // nameByte also takes the underscore, which DNS has and names of services use.
 func nameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || 'A' <= c && c <= 'Z' || c == '_'
-}
-
-// parseName reads a DNS name or, if its last label is a number, an IPv4 address: so browsers decide it (WHATWG URL,
-// "ends in a number checker"), and a name that one of them takes for an address must not be a name here.
-func parseName(s string) (name string, addr netip.Addr, why Reason) {
-	name = strings.TrimSuffix(s, ".")
-	if s == "" {
-		return "", addr, HostMissing
-	}
-	if len(name) > maxName {
-		return "", addr, HostTooLong
-	}
-	start := 0
-	for i := 0; i <= len(name); i++ {
-		if i < len(name) && name[i] != '.' {
-			continue
-		}
-		switch label := name[start:i]; {
-		case label == "":
-			return "", addr, HostDots
-		case len(label) > maxLabel:
-			return "", addr, HostTooLong
-		case label[0] == '-' || label[len(label)-1] == '-':
-			return "", addr, HostHyphen
-		case i == len(name) && isNumber(label):
-			if addr, ok := parseIPv4(s); ok {
-				return "", addr, 0
-			}
-			return "", addr, HostLegacyIPv4
-		}
-		start = i + 1
-	}
-	return name, addr, 0
 }
 
 // isNumber tells whether browsers read a label as a number: decimal, octal, or hexadecimal after 0x.
@@ -317,12 +319,11 @@ func (h host) same(other host) bool {
 // canonical writes h as browsers do: in lower case, addresses in their one form (RFC 5952), the port if there is one. It
 // gives back raw if that is what raw is already.
 func (h host) canonical(raw string) string {
-	var buf [maxHost]byte
-	b := h.append(buf[:0])
-	if string(b) == raw {
+	if h.plain && (len(raw) == len(h.name) || raw[len(h.name)] == ':') {
 		return raw
 	}
-	return string(b)
+	var buf [maxHost]byte
+	return string(h.append(buf[:0]))
 }
 
 func (h host) append(b []byte) []byte {

@@ -253,8 +253,7 @@ func (p *Policy) checkOrigin(r *Request, asked host, granted schemes) *Error {
 	default:
 		return refuse(fromPage, OriginAmbiguous)
 	}
-	raw := r.Origin[0]
-	got, why := parseOrigin(raw)
+	got, why := parseOrigin(r.Origin[0])
 	if why != 0 {
 		return refuse(fromPage, why)
 	}
@@ -271,7 +270,7 @@ func (p *Policy) checkOrigin(r *Request, asked host, granted schemes) *Error {
 	if own {
 		return refuse(fromPage, OriginScheme)
 	}
-	return &Error{Reason: OriginUndeclared, Header: fromPage.header(), Suggest: got.canonical(raw)}
+	return &Error{Reason: OriginUndeclared, Header: fromPage.header(), Suggest: got.canonical()}
 }
 
 // sameSite tells whether Sec-Fetch-Site is absent or one value that doesn't tell of another site. Browsers that are too

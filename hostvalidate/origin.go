@@ -59,16 +59,12 @@ func (o origin) covers(got origin) bool {
 }
 
 // canonical writes o as browsers do, without a default port.
-func (o origin) canonical(raw string) string {
+func (o origin) canonical() string {
 	if o.host.port == schemeOf(o.scheme).defaultPort() {
 		o.host.port = 0
 	}
 	var buf [maxScheme + len("://") + maxHost]byte
-	b := append(appendLower(buf[:0], o.scheme), "://"...)
-	if b = o.host.append(b); string(b) == raw {
-		return raw
-	}
-	return string(b)
+	return string(o.host.append(append(appendLower(buf[:0], o.scheme), "://"...)))
 }
 
 // parseOriginEntry reads an entry of Config.Origins, whose port may be an asterisk.

@@ -89,18 +89,22 @@ func (t *table) allows(h host) (granted schemes) {
 		}
 		return granted
 	}
-	if len(t.names) == 0 && len(t.suffixes) == 0 {
-		return 0
+	if h.plain {
+		return allowsName(t, h.name, h.port)
 	}
-	var buf [maxName]byte
-	name := appendLower(buf[:0], h.name)
+	var lower [maxName]byte
+	return allowsName(t, appendLower(lower[:0], h.name), h.port)
+}
+
+// allowsName takes a name in lower case, also in a buffer that must not become a string of its own.
+func allowsName[T string | []byte](t *table, name T, port uint16) (granted schemes) {
 	for _, r := range t.names[string(name)] {
-		granted |= r.allows(h.port)
+		granted |= r.allows(port)
 	}
 	for _, s := range t.suffixes {
 		cut := len(name) - len(s.name)
 		if cut >= 0 && string(name[cut:]) == s.name && (cut == 0 || name[cut-1] == '.') {
-			granted |= s.rule.allows(h.port)
+			granted |= s.rule.allows(port)
 		}
 	}
 	return granted
@@ -167,10 +171,11 @@ func appendNew[T comparable](to []T, v T) []T {
 
 // parseEntryHost also takes an IPv6 address without brackets, as people write it.
 func parseEntryHost(s string) (host, Reason) {
-	if addr, why := parseIPv6(s); why == 0 {
-		return host{addr: addr}, 0
+	addr, why := parseIPv6(s)
+	h := host{addr: addr}
+	if why == HostBadIPv6 {
+		h, why = parseHost(s)
 	}
-	h, why := parseHost(s)
 	if why == 0 && h.addr.IsUnspecified() {
 		why = HostUnspecified
 	}
