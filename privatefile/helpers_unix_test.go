@@ -81,14 +81,14 @@ func openDir(t *testing.T, mode os.FileMode) string {
 	dir := filepath.Join(base, "dir")
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	require.NoError(t, os.Chmod(dir, mode))
-	for up := base; ; up = filepath.Dir(up) {
+	for up := base; up != filepath.Dir(up); up = filepath.Dir(up) {
 		st, err := os.Stat(up)
 		require.NoError(t, err)
-		if st.Mode().Perm()&0o005 == 0o005 {
-			return dir
+		if st.Mode().Perm()&0o005 != 0o005 {
+			require.NoError(t, os.Chmod(up, 0o755))
 		}
-		require.NoError(t, os.Chmod(up, 0o755))
 	}
+	return dir
 }
 
 // umask sets the process's umask for one test.
