@@ -187,19 +187,27 @@ func (g *gate) through(ctx context.Context, limit time.Duration, call func(conte
 		data, err := call(ctx)
 		done <- answer{data, err}
 	}()
+	var a answer
 	select {
-	case a := <-done:
-		if errors.Is(a.err, context.DeadlineExceeded) && ctx.Err() != nil {
+	case a = <-done:
+	case <-ctx.Done():
+		select {
+		case a = <-done: // it heeds its context, and knows best what it was waiting for
+		case <-time.After(grace):
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.stuck = g.busy == mine
 			return nil, late(ctx)
 		}
-		return a.data, a.err
-	case <-ctx.Done():
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.stuck = g.busy == mine
+	}
+	if errors.Is(a.err, context.DeadlineExceeded) && ctx.Err() != nil {
 		return nil, late(ctx)
 	}
+	return a.data, a.err
 }
+
+// grace is what a call may take to notice that its context has ended.
+const grace = 20 * time.Millisecond
 
 func (g *gate) enter(ctx context.Context) (mine chan struct{}, err error) {
 	for ctx.Err() == nil {

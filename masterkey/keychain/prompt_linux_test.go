@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keychain_test
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/merlon-go/merlon/masterkey"
+	"github.com/merlon-go/merlon/masterkey/keychain"
+)
+
+// desk is a provider with a user in front of it, on a real bus: GNOME Keyring's own prompt needs a display. It follows
+// https://specifications.freedesktop.org/secret-service-spec/ where keychain uses it.
+type desk struct {
+	conn *dbus.Conn
+
+	mu        sync.Mutex
+	locked    bool
+	hides     bool // lists no item while it is locked, as some providers do
+	answers   func(*desk)
+	items     []dbus.ObjectPath
+	def       dbus.ObjectPath
+	prompts   int
+	dismissed int
+	unlocks   int
+	secret    desksecret
+	fails     string // name of the error with which GetSecret answers
+}
+
+type desksecret struct {
+	Session     dbus.ObjectPath
+	Parameters  []byte
+	Value       []byte
+	ContentType string
+}
+
+const (
+	deskRoot   = dbus.ObjectPath("/org/freedesktop/secrets")
+	deskHome   = deskRoot + "/collection/home"
+	deskItem   = deskHome + "/1"
+	deskPrompt = deskRoot + "/prompt/1"
+)
+
+func newDesk(t *testing.T) *desk {
+	t.Helper()
+	d := newDesktop(t)
+	conn, err := dbus.Connect("unix:path=" + filepath.Join(d.dir, "bus"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	p := &desk{conn: conn, def: deskHome, secret: desksecret{Session: deskRoot + "/session/1"}}
+	for path, names := range map[dbus.ObjectPath][]string{
+		deskRoot:   {"org.freedesktop.Secret.Service", "org.freedesktop.DBus.Properties"},
+		deskHome:   {"org.freedesktop.Secret.Collection", "org.freedesktop.DBus.Properties"},
+		deskItem:   {"org.freedesktop.Secret.Item"},
+		deskPrompt: {"org.freedesktop.Secret.Prompt"},
+	} {
+		for _, name := range names {
+			require.NoError(t, conn.Export(p, path, name))
+		}
+	}
+	reply, err := conn.RequestName("org.freedesktop.secrets", dbus.NameFlagDoNotQueue)
+	require.NoError(t, err)
+	require.Equal(t, dbus.RequestNameReplyPrimaryOwner, reply)
+	return p
+}
+
+func (d *desk) SearchItems(attributes map[string]string) (open, shut []dbus.ObjectPath, failed *dbus.Error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case !d.locked:
+		return d.items, nil, nil
+	case d.hides:
+		return nil, nil, nil
+	}
+	return nil, d.items, nil
+}
+
+func (d *desk) Get(_, name string) (dbus.Variant, *dbus.Error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if name == "Locked" {
+		return dbus.MakeVariant(d.locked), nil
+	}
+	return dbus.MakeVariant([]dbus.ObjectPath{deskHome}), nil
+}
+
+func (d *desk) ReadAlias(string) (dbus.ObjectPath, *dbus.Error) { return d.def, nil }
+
+func (d *desk) OpenSession(string, dbus.Variant) (dbus.Variant, dbus.ObjectPath, *dbus.Error) {
+	return dbus.MakeVariant(""), deskRoot + "/session/1", nil
+}
+
+func (d *desk) Unlock([]dbus.ObjectPath) ([]dbus.ObjectPath, dbus.ObjectPath, *dbus.Error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unlocks++
+	return nil, deskPrompt, nil
+}
+
+func (d *desk) Prompt(string) *dbus.Error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.prompts++
+	go d.answers(d)
+	return nil
+}
+
+func (d *desk) Dismiss() *dbus.Error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dismissed++
+	return nil
+}
+
+func (d *desk) GetSecret(dbus.ObjectPath) (desksecret, *dbus.Error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fails != "" {
+		return d.secret, dbus.NewError(d.fails, nil)
+	}
+	return d.secret, nil
+}
+
+func (d *desk) SetSecret(s desksecret) *dbus.Error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.secret = s
+	return nil
+}
+
+func (d *desk) CreateItem(_ map[string]dbus.Variant, s desksecret, _ bool) (item, prompt dbus.ObjectPath, failed *dbus.Error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.items != nil {
+		return "/", deskPrompt, nil // it was locked in between
+	}
+	d.secret, d.items = s, []dbus.ObjectPath{deskItem}
+	return deskItem, "/", nil
+}
+
+func complete(d *desk, dismissed bool) {
+	_ = d.conn.Emit("/org/freedesktop/secrets/prompt/2", "org.freedesktop.Secret.Prompt.Completed", !dismissed, dbus.MakeVariant("another's"))
+	d.mu.Lock()
+	d.locked = dismissed
+	d.mu.Unlock()
+	_ = d.conn.Emit(deskPrompt, "org.freedesktop.Secret.Prompt.Completed", dismissed, dbus.MakeVariant([]dbus.ObjectPath{deskHome}))
+}
+
+func (d *desk) counts() [3]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return [3]int{d.unlocks, d.prompts, d.dismissed}
+}
+
+func TestPrompts(t *testing.T) {
+	silence := func(*desk) {}
+	for _, row := range []struct {
+		name          string
+		ask           bool
+		hides         bool
+		answers       func(*desk)
+		first, second error // of two Loads
+		counts        [3]int
+	}{
+		{"none unless it is asked for", false, false, silence, masterkey.ErrLocked, masterkey.ErrLocked, [3]int{0, 0, 0}},
+		{"none unless it is asked for, where locked items are not listed", false, true, silence, masterkey.ErrLocked, masterkey.ErrLocked, [3]int{0, 0, 0}},
+		{"one, and the user unlocks", true, false, func(d *desk) { complete(d, false) }, nil, nil, [3]int{1, 1, 0}},
+		{"one, where locked items are not listed", true, true, func(d *desk) { complete(d, false) }, nil, nil, [3]int{1, 1, 0}},
+		{"one, and the user says no: no second", true, false, func(d *desk) { complete(d, true) }, masterkey.ErrLocked, masterkey.ErrLocked, [3]int{1, 1, 0}},
+		{"one, and nobody is there: it is taken back", true, false, silence, masterkey.ErrLocked, masterkey.ErrLocked, [3]int{1, 1, 1}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			d := newDesk(t)
+			d.locked, d.hides, d.answers = true, row.hides, row.answers
+			d.items, d.secret.Value = []dbus.ObjectPath{deskItem}, []byte("content")
+			s := keychain.New("s", "a")
+			if row.ask {
+				s = s.AllowPrompt()
+			}
+			for _, want := range []error{row.first, row.second} {
+				ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+				got, err := s.Load(ctx)
+				cancel()
+				require.NotErrorIs(t, err, masterkey.ErrNotFound)
+				if want != nil {
+					require.ErrorIs(t, err, want)
+					continue
+				}
+				require.NoError(t, err)
+				require.Equal(t, "content", string(got))
+			}
+			require.Eventually(t, func() bool { return d.counts() == row.counts }, 2*time.Second, 5*time.Millisecond, "unlocks, prompts, dismissed: %v", d.counts())
+		})
+	}
+}
+
+func TestProvidersAnswersAreToldApart(t *testing.T) {
+	d := newDesk(t)
+	s := keychain.New("s", "a")
+	_, err := s.Load(t.Context())
+	require.ErrorIs(t, err, masterkey.ErrNotFound)
+
+	d.def = "/"
+	_, err = s.Load(t.Context())
+	require.ErrorIs(t, err, masterkey.ErrUnavailable, "no keyring is there yet, so nothing could be stored")
+	require.ErrorIs(t, s.Store(t.Context(), []byte("x")), masterkey.ErrUnavailable)
+	d.def = deskHome
+
+	require.NoError(t, s.Store(t.Context(), []byte("x")))
+	for name, want := range map[string]error{
+		"org.freedesktop.Secret.Error.IsLocked":     masterkey.ErrLocked,
+		"org.freedesktop.DBus.Error.AccessDenied":   masterkey.ErrDenied,
+		"org.freedesktop.DBus.Error.ServiceUnknown": masterkey.ErrUnavailable,
+		"org.freedesktop.Secret.Error.NoSuchObject": masterkey.ErrUnavailable, // deleted in between: ask again
+		"org.freedesktop.DBus.Error.NoReply":        masterkey.ErrUnavailable,
+	} {
+		d.fails = name
+		_, err := s.Load(t.Context())
+		require.ErrorIs(t, err, want, name)
+		require.NotErrorIs(t, err, masterkey.ErrNotFound, name)
+	}
+	d.fails = ""
+	d.items = []dbus.ObjectPath{}
+	require.ErrorIs(t, s.Store(t.Context(), []byte("y")), masterkey.ErrLocked, "CreateItem that wants a prompt stored nothing")
+}
