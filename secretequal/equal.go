@@ -5,7 +5,8 @@ package secretequal
 import "crypto/subtle"
 
 // Equal reports whether presented is secret, for a comparison that happens once. An empty value equals nothing, nor
-// does a presented value of more than [MaxLen] bytes. Unless secret is empty, the time depends on len(presented) alone.
+// does a presented value of more than [MaxLen] bytes. Unless secret is empty, the time depends on len(presented)
+// alone.
 //
 // Where a secret is compared more than once a [Verifier] is the better choice, because Equal gives up this:
 //
@@ -28,10 +29,10 @@ func equal[T []byte | string](secret, presented T) (same bool) {
 	return same
 }
 
-// difference is zero if the two are the same. Beyond the end of the secret it compares presented with itself, chosen by
-// index and not by a branch, and it gathers before it compares: loads from two places in turn, or from one place again
-// and again, run into each other in the processor's first cache as often as the secret's length has it. Without either
-// precaution TestTiming finds that.
+// difference is zero if the two are the same. Beyond the end of the secret it compares presented with itself, chosen
+// by index and not by a branch, and it gathers before it compares: loads from two places in turn, or from one place
+// again and again, run into each other in the processor's first cache as often as the secret's length has it. Without
+// either precaution TestTiming finds that.
 func difference[T []byte | string](secret, presented T) int {
 	sides := [2]T{presented, secret}
 	differ := len(secret) ^ len(presented)

@@ -11,24 +11,17 @@ import (
 
 // FuzzMatch holds every way to ask against the plain definition: the same bytes, at least one and at most MaxLen.
 func FuzzMatch(f *testing.F) {
-	for _, seed := range [][2]string{{"", ""}, {"a", ""}, {"", "a"}, {"a", "a"}, {"a", "b"}, {"a\x00", "a"}, {"ab", "ba"}} {
+	for _, seed := range [][2]string{{"", ""}, {"a", ""}, {"", "a"}, {"a", "a"}, {"a", "b"}, {"a\x00", "a"}} {
 		f.Add([]byte(seed[0]), []byte(seed[1]))
 	}
 	for _, n := range []int{63, 64, 65, 128, secretequal.MaxLen, secretequal.MaxLen + 1} {
 		f.Add(bytes.Repeat([]byte{'x'}, n), bytes.Repeat([]byte{'x'}, n))
 	}
 	f.Fuzz(func(t *testing.T, secret, presented []byte) {
-		want := len(secret) > 0 && len(secret) <= secretequal.MaxLen && bytes.Equal(secret, presented)
+		usable := len(secret) > 0 && len(secret) <= secretequal.MaxLen
 		for _, way := range ways {
-			if way.ask(secret, presented) != want {
-				t.Fatalf("%s: not %v", way.name, want)
-			}
-		}
-		if len(secret) > 0 && len(secret) <= secretequal.MaxLen {
-			for _, way := range ways {
-				if !way.ask(secret, secret) {
-					t.Fatalf("%s: refuses the secret itself", way.name)
-				}
+			if way.ask(secret, presented) != (usable && bytes.Equal(secret, presented)) || way.ask(secret, secret) != usable {
+				t.Fatalf("%s is wrong", way.name)
 			}
 		}
 	})

@@ -17,7 +17,8 @@ import (
 	"github.com/merlon-go/merlon/secretequal"
 )
 
-// TestMemoryHoldsNoSecret dumps the heap after its caller has wiped the secret, and searches the dump for pieces of it.
+// TestMemoryHoldsNoSecret dumps the heap after its caller has wiped the secret, and searches the dump for pieces of
+// it.
 func TestMemoryHoldsNoSecret(t *testing.T) {
 	var live []any // what a server would still have
 	rows := []struct {

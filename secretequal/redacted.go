@@ -8,8 +8,9 @@ import (
 	"log/slog"
 )
 
-// redacted is what its embedder shows to fmt, to slog, and to every encoder that knows encoding.TextMarshaler, as JSON,
-// XML and YAML do. Its methods have value receivers, so that they also hold for a value that was copied out of a pointer.
+// redacted is what its embedder shows to fmt, to slog, and to every encoder that knows encoding.TextMarshaler, as
+// JSON, XML and YAML do. Its methods have value receivers, so that they also hold for a value that was copied out of
+// a pointer.
 type redacted struct{}
 
 const mark = "[REDACTED]"

@@ -33,7 +33,7 @@ func TestEveryVerbIsRedacted(t *testing.T) {
 	v, s, _, _ := kept(t)
 	for _, value := range []any{v, *v, s, *s, &secretequal.Verifier{}, &secretequal.Set{}} {
 		for _, flags := range []string{"", "+", "#", " ", "0", "-8", ".3", "# "} {
-			for _, verb := range "vsqxXdboOcUeEfFgGt" { // fmt itself answers T and p with type and address, and w with an error
+			for _, verb := range "vsqxXdboOcUeEfFgGt" { // T, p and w are answered by fmt, with type and address
 				format := "%" + flags + string(verb)
 				require.Equal(t, mark, fmt.Sprintf(format, value), "%s of %T", format, value)
 			}
@@ -75,8 +75,8 @@ func TestDecodingOpensNothing(t *testing.T) {
 	require.False(t, ok || v.MatchString(mark))
 }
 
-// TestReflectionFindsNothing walks as spew and pretty-printers do: into unexported fields and along pointers, calling no
-// method. fmt does so too, for values in unexported fields.
+// TestReflectionFindsNothing walks as spew and pretty-printers do: into unexported fields and along pointers, calling
+// no method. fmt does so too, for values in unexported fields.
 func TestReflectionFindsNothing(t *testing.T) {
 	v, s, secret, tag := kept(t)
 	type server struct {
@@ -90,7 +90,7 @@ func TestReflectionFindsNothing(t *testing.T) {
 	require.Equal(t, "itit", string(walk(reflect.ValueOf(&server{*v, v, *s, s}))))
 
 	naive := struct{ tags *[][]byte }{&[][]byte{secret, tag}}
-	require.Equal(t, string(secret)+string(tag), string(walk(reflect.ValueOf(naive))), "the walk misses what a naive type shows")
+	require.Equal(t, append(secret, tag...), walk(reflect.ValueOf(naive)), "the walk misses what a naive type shows")
 }
 
 // walk returns all bytes and text that reflection reaches from v.

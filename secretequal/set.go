@@ -9,12 +9,12 @@ import (
 	"slices"
 )
 
-// A Set recognises several secrets and tells them apart by id, without keeping them. A nil, zero or empty Set recognises
-// nothing.
+// A Set recognises several secrets and tells them apart by id, without keeping them. A nil, zero or empty Set
+// recognises nothing.
 //
-// It is made for rotation and for a few clients. To rotate, make a Set of the old and the new secret, and one of the new
-// alone when no client uses the old any more; an atomic.Pointer[Set] swaps them in a running server. Each entry makes
-// Match slower, so give many clients a [Verifier] each and let them present a public name beside the secret.
+// It is made for rotation and for a few clients. To rotate, make a Set of the old and the new secret, and one of the
+// new alone when no client uses the old any more; an atomic.Pointer[Set] swaps them in a running server. Each entry
+// makes Match slower, so give many clients a [Verifier] each and let them present a public name beside the secret.
 //
 // A Set does not change, and copies of it are the same Set. Printed, logged or encoded, it shows [REDACTED].
 type Set struct {
@@ -23,9 +23,9 @@ type Set struct {
 	ids  []string // in the order of the vault's tags
 }
 
-// NewSet returns a Set of the secrets by id, and neither keeps nor changes the map and its slices. It fails, naming each
-// id at fault, if an id is empty, if a secret is empty ([ErrEmptySecret]) or too long ([ErrLongSecret]), and if two ids
-// have one secret: a match could not say who it was, and taking one of them away would shut nobody out.
+// NewSet returns a Set of the secrets by id, and neither keeps nor changes the map and its slices. It fails, naming
+// each id at fault, if an id is empty, if a secret is empty ([ErrEmptySecret]) or too long ([ErrLongSecret]), and if
+// two ids have one secret: a match could not say who it was, and taking one of them away would shut nobody out.
 func NewSet(secrets map[string][]byte) (*Set, error) {
 	v := newVault()
 	s := &Set{open: func() *vault { return v }}
@@ -50,8 +50,8 @@ func NewSet(secrets map[string][]byte) (*Set, error) {
 	return s, nil
 }
 
-// Match returns the id of the secret that was presented, or "" and false. The time it takes depends on len(presented) and
-// the number of entries, not on which of them matches.
+// Match returns the id of the secret that was presented, or "" and false. The time it takes depends on len(presented)
+// and the number of entries, not on which of them matches.
 //
 //go:noinline
 func (s *Set) Match(presented []byte) (id string, ok bool) { return match(s, presented) }

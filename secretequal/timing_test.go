@@ -22,9 +22,10 @@ import (
 	"github.com/merlon-go/merlon/secretequal"
 )
 
-// The method is that of dudect (Reparaz, Balasch, Verbauwhede: Dude, is my code constant time?, ePrint 2016/1123). Two
-// classes of input are timed in random order, and Welch's t-test says whether their times differ; it is taken over all
-// samples and over those below a row of percentiles, because a leak may drown in interruptions. The largest |t| counts.
+// The method is that of dudect (Reparaz, Balasch, Verbauwhede: Dude, is my code constant time?, ePrint 2016/1123).
+// Two classes of input are timed in random order, and Welch's t-test says whether their times differ; it is taken
+// over all samples and over those below a row of percentiles, because a leak may drown in interruptions. The largest
+// |t| counts.
 const (
 	samples = 1_000_000 // of each implementation in each column, both classes together
 	batch   = 8         // calls for one sample, since one takes little longer than reading the clock
@@ -85,8 +86,8 @@ func setOf16(secret []byte, id string) *secretequal.Set {
 	return s
 }
 
-// TestTiming prints |t| for each implementation and for three things that time could tell about a secret. It takes some
-// minutes, and needs a machine that does little else:
+// TestTiming prints |t| for each implementation and for three things that time could tell about a secret. It takes
+// some minutes, and needs a machine that does little else:
 //
 //	go test -tags dudect -run Timing -v -timeout 1h ./secretequal
 //

@@ -11,15 +11,15 @@ import (
 	"sync"
 )
 
-// A vault holds a random key and the tags of secrets under it. A [Verifier] or [Set] reaches its vault through a func,
-// because that is where a printer that walks unexported fields and pointers must stop.
+// A vault holds a random key and the tags of secrets under it. A [Verifier] or [Set] reaches its vault through a
+// func, because that is where a printer that walks unexported fields and pointers must stop.
 type vault struct {
 	tags [][sha256.Size]byte
 	macs sync.Pool // of *mac under the vault's key
 }
 
-// A mac computes HMAC-SHA-256. Between two uses it stands where the key has been absorbed and no message has, which FIPS
-// 198-1, section 6, allows to keep; that saves half of the work.
+// A mac computes HMAC-SHA-256. Between two uses it stands where the key has been absorbed and no message has, which
+// FIPS 198-1, section 6, allows to keep; that saves half of the work.
 type mac struct {
 	hash.Hash
 	block [sha256.BlockSize]byte
@@ -43,8 +43,8 @@ func (v *vault) add(secret []byte) {
 // find returns the index of the secret that was presented, or a negative number. It looks at all tags, and chooses
 // without a branch.
 //
-// Its exported callers that take a slice are marked noinline: in the caller's package the compiler does not know that a
-// generic function lets go of its arguments, and would move the slice, with what was presented, to the heap.
+// Its exported callers that take a slice are marked noinline: in the caller's package the compiler does not know that
+// a generic function lets go of its arguments, and would move the slice, with what was presented, to the heap.
 func find[T []byte | string](open func() *vault, presented T) int {
 	index := -1
 	if open == nil || len(presented) == 0 || len(presented) > MaxLen {
