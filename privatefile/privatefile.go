@@ -110,7 +110,7 @@ func (c Config) validate() error {
 		errs = append(errs, fmt.Errorf("Owner: %v does not exist", c.Owner))
 	}
 	if c.MaxBytes < 0 {
-		errs = append(errs, errors.New("MaxBytes is negative"))
+		errs = append(errs, errors.New("negative MaxBytes"))
 	}
 	return errors.Join(errs...)
 }
