@@ -9,7 +9,7 @@ func NewTemp(dir string) (name string, letGo func(), err error) {
 		return "", nil, err
 	}
 	defer d.close()
-	name, h, err := newTemp(d)
+	name, h, err := newTemp(d, Config{})
 	return name, h.close, err
 }
 

@@ -104,13 +104,13 @@ func (c Config) maxBytes() int64 {
 func (c Config) validate() error {
 	var errs []error
 	if !c.OnLoose.valid() {
-		errs = append(errs, fmt.Errorf("OnLoose: %v does not exist", c.OnLoose))
+		errs = append(errs, fmt.Errorf("field OnLoose: %v does not exist", c.OnLoose))
 	}
 	if !c.Owner.valid() {
-		errs = append(errs, fmt.Errorf("Owner: %v does not exist", c.Owner))
+		errs = append(errs, fmt.Errorf("field Owner: %v does not exist", c.Owner))
 	}
 	if c.MaxBytes < 0 {
-		errs = append(errs, errors.New("negative MaxBytes"))
+		errs = append(errs, fmt.Errorf("field MaxBytes: %d is negative", c.MaxBytes))
 	}
 	return errors.Join(errs...)
 }

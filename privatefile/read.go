@@ -91,7 +91,7 @@ func openNew(path string, c Config) (handle, Report, error) {
 	if err != nil {
 		return 0, Report{}, err
 	}
-	r, err := adopt(h, c)
+	r, _, err := adopt(h, c)
 	if err == nil {
 		err = syncName(path)
 	}
@@ -208,8 +208,7 @@ func (c Config) admit(path string) (dir, name string, err error) {
 // status is what fstat tells.
 type status struct {
 	mode     fs.FileMode
-	foreign  bool // it is not ours
-	root     bool // it is root's
+	owner    int
 	links    uint64
 	size     int64
 	modified int64 // in nanoseconds; only whether it is the same matters
@@ -257,26 +256,31 @@ func inspect(h handle, c Config) (Report, status, error) {
 	return r, st, nil
 }
 
-// adopt makes a file that was just made exactly 0600: the umask can only have taken rights from it.
-func adopt(h handle, c Config) (Report, error) {
-	if err := h.chmod(0o600); err != nil && c.OnLoose != Warn {
-		return Report{}, &Error{Reason: Unrepaired, Err: err}
-	}
+// adopt makes a file that was just made exactly 0600, from which the umask can only have taken rights.
+func adopt(h handle, c Config) (Report, status, error) {
 	st, err := h.stat()
 	if err != nil {
-		return Report{}, err
+		return Report{}, st, err
+	}
+	if hasModes && bits(st.mode) != 0o600 {
+		if err := h.chmod(0o600); err != nil && c.OnLoose != Warn {
+			return Report{}, st, &Error{Reason: Unrepaired, Err: err}
+		}
+		if st, err = h.stat(); err != nil {
+			return Report{}, st, err
+		}
 	}
 	r := Report{Before: bits(st.mode), After: bits(st.mode), Unverified: unverified}
 	if reason := st.identity(c); reason != 0 {
-		return r, refuse(reason, 0)
+		return r, st, refuse(reason, 0)
 	}
-	if modes && r.After != 0o600 {
+	if hasModes && r.After != 0o600 {
 		if c.OnLoose != Warn {
-			return r, refuse(Unrepaired, r.After)
+			return r, st, refuse(Unrepaired, r.After)
 		}
 		r.Warnings = []string{fmt.Sprintf("the file system made the new file with mode %04o", octal(r.After))}
 	}
-	return r, nil
+	return r, st, nil
 }
 
 // identity judges what no chmod can mend.
@@ -286,7 +290,7 @@ func (st status) identity(c Config) Reason {
 		return Symlink
 	case !st.mode.IsRegular():
 		return NotRegular
-	case st.foreign && !(st.root && c.Owner == SelfOrRoot):
+	case st.owner != geteuid() && !(st.owner == 0 && c.Owner == SelfOrRoot):
 		return ForeignOwner
 	case st.links > 1 && !c.AllowHardlinks: // 0: replaced since it was opened, but whole
 		return Hardlinked

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// modes: this system keeps permission bits.
-const modes = true
+// hasModes: files have permission bits here.
+const hasModes = true
 
 const (
 	// O_NONBLOCK so that a FIFO without a writer does not hold us up, O_NOCTTY so that no terminal becomes ours.
@@ -55,6 +55,8 @@ func again[T any](call func() (T, error)) (T, error) {
 	}
 }
 
+func geteuid() int { return unix.Geteuid() }
+
 func (h handle) close() { unix.Close(int(h)) }
 
 func (h handle) stat() (status, error) {
@@ -87,8 +89,7 @@ func statusOf(st *unix.Stat_t) status {
 	}
 	return status{
 		mode:     mode,
-		foreign:  int(st.Uid) != os.Geteuid(),
-		root:     st.Uid == 0,
+		owner:    int(st.Uid),
 		links:    uint64(st.Nlink),
 		size:     st.Size,
 		modified: st.Mtim.Nano(),
@@ -198,8 +199,8 @@ func checkParents(dir string) error {
 		}
 		dir = wd + "/" + dir
 	}
-	at, links := "/", 0
-	if _, err := checkParent(at); err != nil {
+	at, links, us := "/", 0, geteuid()
+	if _, err := checkParent(at, us); err != nil {
 		return err
 	}
 	for rest := dir; rest != ""; {
@@ -213,7 +214,7 @@ func checkParents(dir string) error {
 			continue
 		}
 		next := filepath.Join(at, name)
-		link, err := checkParent(next)
+		link, err := checkParent(next, us)
 		if err != nil {
 			return err
 		}
@@ -237,7 +238,7 @@ func checkParents(dir string) error {
 }
 
 // checkParent judges one folder or link on the way.
-func checkParent(path string) (link bool, err error) {
+func checkParent(path string, us int) (link bool, err error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		return false, err
@@ -245,8 +246,8 @@ func checkParent(path string) (link bool, err error) {
 	s := statusOf(&st)
 	link = s.mode&fs.ModeSymlink != 0
 	switch {
-	case s.foreign && !s.root:
-		return link, &Error{Reason: UnsafeParent, Parent: path, Err: fmt.Errorf("it belongs to user %d", st.Uid)}
+	case s.owner != us && s.owner != 0:
+		return link, &Error{Reason: UnsafeParent, Parent: path, Err: fmt.Errorf("it belongs to user %d", s.owner)}
 	case link: // its mode means nothing
 		return true, nil
 	case !s.mode.IsDir():

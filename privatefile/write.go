@@ -58,12 +58,12 @@ func place(path string, data []byte, c Config, create bool) error {
 			return refuse(reason, 0)
 		}
 	}
-	temp, h, err := newTemp(dir)
+	temp, h, err := newTemp(dir, c)
 	if err != nil {
 		return err
 	}
 	defer h.close() // only now: the lock keeps sweepers away until the file has its name
-	if err := fill(h, data, c); err != nil {
+	if err := fill(h, data); err != nil {
 		dir.remove(temp) // if that fails too, the next sweep will do it
 		return err
 	}
@@ -81,11 +81,7 @@ func place(path string, data []byte, c Config, create bool) error {
 	return nil
 }
 
-// fill makes the temporary file private, while it is empty, and then durable.
-func fill(h handle, data []byte, c Config) error {
-	if _, err := adopt(h, c); err != nil {
-		return err
-	}
+func fill(h handle, data []byte) error {
 	for len(data) > 0 {
 		n, err := h.write(data)
 		if err != nil {
@@ -104,21 +100,28 @@ const (
 	tempSuffix = ".tmp"
 )
 
-// newTemp makes an empty file and locks it. Before it is locked a sweeper may take it for a dead writer's: then it is
-// locked by the sweeper, or has lost its name already, and we take another.
-func newTemp(dir folder) (string, handle, error) {
+// newTemp makes an empty, private, locked file. Before it is locked a sweeper may take it for a dead writer's: then it
+// is locked by the sweeper, or has lost its name already, and we take another.
+func newTemp(dir folder, c Config) (string, handle, error) {
 	for range 100 {
 		name := tempPrefix + rand.Text() + tempSuffix
 		h, err := dir.open(name, flagsTemp|flagsNew)
 		if err != nil {
 			return "", 0, err
 		}
-		if err := h.lock(); err != errLocked { // a file system without locks has no sweepers either
-			if st, err := h.stat(); err == nil && st.links > 0 {
-				return name, h, nil
-			}
+		if h.lock() == errLocked { // on a file system without locks nobody sweeps either
+			h.close()
+			continue
+		}
+		_, st, err := adopt(h, c)
+		if err == nil && st.links > 0 {
+			return name, h, nil
 		}
 		h.close()
+		if err != nil {
+			dir.remove(name)
+			return "", 0, err
+		}
 	}
 	return "", 0, errors.New("every temporary file was taken away by another process")
 }
@@ -152,7 +155,7 @@ func reap(dir folder, name string) {
 		return
 	}
 	defer h.close()
-	if st, err := h.stat(); err != nil || !st.mode.IsRegular() || st.foreign {
+	if st, err := h.stat(); err != nil || !st.mode.IsRegular() || st.owner != geteuid() {
 		return
 	}
 	if h.lock() == nil {
