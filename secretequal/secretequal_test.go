@@ -61,7 +61,7 @@ func answer(id string, ok bool) bool {
 }
 
 func TestMatch(t *testing.T) {
-	token := "k" + strings.ToLower(rand.Text()+rand.Text())[:42]
+	token := "k" + strings.ToLower(rand.Text() + rand.Text())[:42]
 	other := "K" + token[1:]
 	// naive is an implementation found in real services that lets the row's presented value in.
 	rows := []struct {
