@@ -103,12 +103,20 @@ func killSoon(t *testing.T, cmd *exec.Cmd) {
 	require.Equal(t, syscall.SIGKILL, cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(), "the child ended by itself: %v", err)
 }
 
+// kills is how often a child is killed: fewer where somebody waits.
+func kills() int {
+	if testing.Short() {
+		return killRounds / 10
+	}
+	return killRounds
+}
+
 func TestKilledWriter(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")
 	put(t, path, string(version(0)), 0o600)
 	strays := 0
-	for range killRounds {
+	for range kills() {
 		cmd, _ := startChild(t, "write", path)
 		killSoon(t, cmd)
 		data, _, err := privatefile.Read(path, privatefile.Config{OnLoose: privatefile.Reject})
@@ -123,7 +131,7 @@ func TestKilledWriter(t *testing.T) {
 		}
 		strays += len(all) - 1
 	}
-	t.Logf("%d of %d kills left a temporary file", strays, killRounds)
+	t.Logf("%d of %d kills left a temporary file", strays, kills())
 	require.Positive(t, strays, "no kill fell into a write")
 	require.NoError(t, privatefile.Write(path, []byte("x"), privatefile.Config{}))
 	require.Equal(t, []string{"f"}, names(t, dir))
@@ -145,7 +153,7 @@ func TestKilledNaiveWriterLeavesAPart(t *testing.T) {
 }
 
 func TestKilledCreator(t *testing.T) {
-	for range killRounds / 10 {
+	for range kills() / 10 {
 		dir := t.TempDir()
 		cmd, _ := startChild(t, "create", filepath.Join(dir, "key"))
 		killSoon(t, cmd)

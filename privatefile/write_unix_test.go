@@ -306,9 +306,13 @@ func TestSweepersDoNotHurtWriters(t *testing.T) {
 		})
 	}
 	errs := make([]error, 3)
+	each := 100
+	if testing.Short() {
+		each = 20
+	}
 	for i := range errs {
 		writers.Go(func() {
-			for n := range 100 {
+			for n := range each {
 				path := filepath.Join(dir, fmt.Sprint(i, n%5))
 				if err := privatefile.Write(path, []byte("x"), privatefile.Config{}); err != nil {
 					errs[i] = err
