@@ -54,19 +54,21 @@ func parseHost(s string) (h host, why Reason) {
 // number, it is an IPv4 address: so browsers decide it (WHATWG URL, "ends in a number checker"), and what one of them
 // takes for an address must not be a name here.
 func parseName(s string) (h host, end int, why Reason) {
-	h.plain = true
+	var upper byte
 	last := "" // the label before the dot or the end
 	start := 0 // of the next one
 	for ; ; end++ {
-		if end < len(s) && s[end] != '.' && nameByte(s[end]) {
-			h.plain = h.plain && (s[end] < 'A' || s[end] > 'Z')
+		var c byte
+		if end < len(s) {
+			c = classes[s[end]]
+		}
+		if c >= inName {
+			upper |= c & inUpper
 			continue
 		}
-		dot := end < len(s) && s[end] == '.'
-		label := s[start:end]
-		switch {
-		case label == "" && (dot || last == ""):
-			if end == 0 && !dot {
+		switch label := s[start:end]; {
+		case label == "" && (c == dot || last == ""):
+			if end == 0 && c != dot {
 				return h, end, HostMissing
 			}
 			return h, end, HostDots
@@ -78,11 +80,12 @@ func parseName(s string) (h host, end int, why Reason) {
 		default:
 			last = label
 		}
-		if !dot {
+		if c != dot {
 			break
 		}
 		start = end + 1
 	}
+	h.plain = upper == 0
 	h.name = strings.TrimSuffix(s[:end], ".")
 	switch {
 	case len(h.name) > maxName:
@@ -97,10 +100,24 @@ func parseName(s string) (h host, end int, why Reason) {
 	return h, end, 0
 }
 
-// nameByte also takes the underscore, which DNS has and names of services use.
-func nameByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' || 'A' <= c && c <= 'Z' || c == '_'
-}
+// classes are what the bytes of a host mean; 0 is none of these.
+const (
+	dot     = 1
+	inName  = 2
+	inUpper = 4 // only together with inName
+)
+
+// classes also has the underscore in names, as DNS has, and names of services.
+var classes = func() (c [256]byte) {
+	for _, span := range [...]struct {
+		first, last, class byte
+	}{{'a', 'z', inName}, {'0', '9', inName}, {'A', 'Z', inName | inUpper}, {'-', '-', inName}, {'_', '_', inName}, {'.', '.', dot}} {
+		for b := span.first; b <= span.last; b++ {
+			c[b] = span.class
+		}
+	}
+	return c
+}()
 
 // isNumber tells whether browsers read a label as a number: decimal, octal, or hexadecimal after 0x.
 func isNumber(label string) bool {
@@ -262,7 +279,7 @@ func blame(s string, found Reason) Reason {
 			colons++
 		case '[', ']':
 		default:
-			if !nameByte(c) {
+			if classes[c] == 0 {
 				seen |= other
 			}
 		}

@@ -384,9 +384,8 @@ func TestCheck(t *testing.T) {
 				require.ErrorIs(t, err, c.want)
 				var refusal *hostvalidate.Error
 				require.ErrorAs(t, err, &refusal)
-				require.Empty(t, cmp.Diff(hostvalidate.Error{Reason: c.want, Suggest: c.suggest}, *refusal,
-					cmpopts.IgnoreFields(hostvalidate.Error{}, "Header")))
-				require.True(t, strings.HasPrefix(err.Error(), "hostvalidate: "+refusal.Header+": "), err)
+				require.Empty(t, cmp.Diff(&hostvalidate.Error{Reason: c.want, Suggest: c.suggest}, refusal, cmpopts.IgnoreUnexported(hostvalidate.Error{})))
+				require.True(t, strings.HasPrefix(err.Error(), "hostvalidate: "+refusal.Header()+": "), err)
 			})
 		}
 	}
@@ -458,7 +457,7 @@ func TestHeaderNamesTheCulprit(t *testing.T) {
 	} {
 		var refusal *hostvalidate.Error
 		require.ErrorAs(t, p.Check(row{request: r}.full()), &refusal)
-		require.Equal(t, want, refusal.Header)
+		require.Equal(t, want, refusal.Header())
 	}
 	for want, r := range map[string]request{
 		"Host":             host("evil.example"),
@@ -467,7 +466,7 @@ func TestHeaderNamesTheCulprit(t *testing.T) {
 	} {
 		var refusal *hostvalidate.Error
 		require.ErrorAs(t, p.Check(row{request: r}.full()), &refusal)
-		require.Equal(t, want, refusal.Header)
+		require.Equal(t, want, refusal.Header())
 		require.Contains(t, refusal.Error(), `"`+refusal.Suggest+`"`)
 	}
 }

@@ -64,7 +64,7 @@ func (p *Policy) checkHTTP(r *http.Request) *Error {
 	// says, and a handler or a proxy behind could go by either (RFC 9113 section 8.3.1).
 	for _, also := range r.Header["Host"] {
 		if also != r.Host {
-			return refuse(fromHost, HostAmbiguous)
+			return refuse(HostAmbiguous)
 		}
 	}
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)

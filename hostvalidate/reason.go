@@ -150,9 +150,7 @@ func (r *Reason) UnmarshalText(text []byte) error {
 type Error struct {
 	Reason Reason
 
-	// Header is the header that decided: Host (also for :authority and the request target), X-Forwarded-Host, Origin or
-	// Sec-Fetch-Site.
-	Header string
+	from source
 
 	// Suggest is empty, or the entry that would let this request in: for Config.Hosts and AddHost after HostUndeclared,
 	// for Config.Origins after OriginUndeclared. It is written anew from what was parsed, and safe to print. It is what the
@@ -163,7 +161,7 @@ type Error struct {
 // Error says which header was refused, why, and which entry would let it in. It never holds the header itself.
 func (e *Error) Error() string {
 	_, text := e.Reason.describe()
-	text = "hostvalidate: " + e.Header + ": " + text
+	text = "hostvalidate: " + e.Header() + ": " + text
 	switch {
 	case e.Suggest == "":
 		return text
@@ -173,34 +171,40 @@ func (e *Error) Error() string {
 	return text + `; if you trust it, add "` + e.Suggest + `" to Origins`
 }
 
+// Header is the header that decided: Host, which also stands for :authority and the request target, X-Forwarded-Host,
+// Origin, or Sec-Fetch-Site.
+func (e *Error) Header() string {
+	switch {
+	case e.Reason == CrossSite:
+		return "Sec-Fetch-Site"
+	case e.Reason > HostUndeclared:
+		return "Origin"
+	case e.from == fromForwardedHost:
+		return "X-Forwarded-Host"
+	}
+	return "Host"
+}
+
 // Unwrap gives the Reason.
 func (e *Error) Unwrap() error { return e.Reason }
 
-// source is the header that a refusal is about.
+// source is where a host comes from.
 type source uint8
 
 const (
 	fromHost source = iota
 	fromForwardedHost
-	fromPage // Origin or Sec-Fetch-Site, whichever the Reason is about
 	sources
 )
-
-func (s source) header() string {
-	return [sources]string{"Host", "X-Forwarded-Host", "Origin"}[s]
-}
 
 // refusals holds every refusal that suggests nothing, so that refusing allocates nothing.
 var refusals = func() (all [sources][reasons]Error) {
 	for s := range sources {
 		for r := range reasons {
-			all[s][r] = Error{Reason: r, Header: s.header()}
-			if r == CrossSite {
-				all[s][r].Header = "Sec-Fetch-Site"
-			}
+			all[s][r] = Error{Reason: r, from: s}
 		}
 	}
 	return all
 }()
 
-func refuse(s source, r Reason) *Error { return &refusals[s][r] }
+func refuse(r Reason) *Error { return &refusals[fromHost][r] }
