@@ -4,4 +4,18 @@ go 1.26.5
 
 require github.com/merlon-go/merlon v0.0.0
 
+require (
+	filippo.io/age v1.3.2 // indirect
+	filippo.io/hpke v0.4.0 // indirect
+	github.com/coder/websocket v1.8.15 // indirect
+	github.com/google/renameio/v2 v2.0.2 // indirect
+	github.com/gorilla/websocket v1.5.3 // indirect
+	github.com/minio/sio v0.4.1 // indirect
+	github.com/natefinch/atomic v1.0.1 // indirect
+	github.com/tink-crypto/tink-go/v2 v2.9.0 // indirect
+	github.com/unrolled/secure v1.17.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
+
 replace github.com/merlon-go/merlon => ../
