@@ -63,6 +63,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 )
 
 // Config says which files are accepted. The zero value is the strictest; it is meant for a file that one service
@@ -98,7 +99,7 @@ func (c Config) maxBytes() int64 {
 	if c.MaxBytes == 0 {
 		return defaultMaxBytes
 	}
-	return c.MaxBytes
+	return min(c.MaxBytes, math.MaxInt-1) // what a slice can hold, and the byte that Read adds
 }
 
 func (c Config) validate() error {

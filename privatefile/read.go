@@ -24,6 +24,9 @@ func Read(path string, c Config) ([]byte, Report, error) {
 }
 
 func read(path string, c Config) ([]byte, Report, error) {
+	if _, _, err := c.admit(path); err != nil {
+		return nil, Report{}, err
+	}
 	h, r, st, err := openPrivate(path, flagsRead, c)
 	if err != nil {
 		return nil, r, err
@@ -66,12 +69,16 @@ func OpenAppend(path string, c Config) (*os.File, Report, error) {
 }
 
 func openAppend(path string, c Config) (*os.File, Report, error) {
+	dir, _, err := c.admit(path)
+	if err != nil {
+		return nil, Report{}, err
+	}
 	// Somebody may make or remove the file in between: then the other branch is the right one. Who loses that often
 	// is not racing with a sibling but with an attacker.
 	for range 100 {
 		h, r, _, err := openPrivate(path, flagsAppend, c)
 		if errors.Is(err, fs.ErrNotExist) {
-			h, r, err = openNew(path, c)
+			h, r, err = openNew(path, dir, c)
 		}
 		if errors.Is(err, fs.ErrExist) {
 			continue
@@ -86,14 +93,14 @@ func openAppend(path string, c Config) (*os.File, Report, error) {
 }
 
 // openNew makes a file for OpenAppend, and its name durable.
-func openNew(path string, c Config) (handle, Report, error) {
+func openNew(path, dir string, c Config) (handle, Report, error) {
 	h, err := open(path, flagsAppend|flagsNew)
 	if err != nil {
 		return 0, Report{}, err
 	}
 	r, _, err := adopt(h, c)
 	if err == nil {
-		err = syncName(path)
+		err = syncFolder(dir)
 	}
 	if err != nil {
 		h.close()
@@ -101,9 +108,8 @@ func openNew(path string, c Config) (handle, Report, error) {
 	return h, r, err
 }
 
-func syncName(path string) error {
-	parent, _ := filepath.Split(path)
-	dir, err := openFolder(parent)
+func syncFolder(path string) error {
+	dir, err := openFolder(path)
 	if err == nil {
 		defer dir.close()
 		err = dir.sync()
@@ -167,11 +173,8 @@ func checkAt(f *os.File) error {
 	return nil
 }
 
-// openPrivate opens path and judges what was opened.
+// openPrivate opens an admitted path and judges what was opened.
 func openPrivate(path string, flags int, c Config) (handle, Report, status, error) {
-	if _, _, err := c.admit(path); err != nil {
-		return 0, Report{}, status{}, err
-	}
 	h, err := open(path, flags)
 	if err != nil {
 		return 0, Report{}, status{}, err
@@ -317,9 +320,9 @@ func bits(mode fs.FileMode) fs.FileMode {
 // octal is what chmod(1) calls a mode.
 func octal(mode fs.FileMode) uint32 {
 	n := uint32(mode.Perm())
-	for bit, special := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+	for i, special := range [...]fs.FileMode{fs.ModeSticky, fs.ModeSetgid, fs.ModeSetuid} {
 		if mode&special != 0 {
-			n |= bit
+			n |= 0o1000 << i
 		}
 	}
 	return n

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"io"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -353,6 +354,7 @@ func TestMaxBytes(t *testing.T) {
 		{"one over the bound of zero", 0, standard + 1, false},
 		{"a hole of a terabyte takes no memory", 0, 1 << 40, false},
 		{"raised", standard + 1, standard + 1, true},
+		{"without a bound", math.MaxInt64, 3, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "f")

@@ -106,7 +106,7 @@ func (h handle) write(b []byte) (int, error) {
 	return again(func() (int, error) { return unix.Write(int(h), b) })
 }
 
-var errLocked = unix.EWOULDBLOCK
+const errLocked = unix.EWOULDBLOCK
 
 func (h handle) lock() error { return unix.Flock(int(h), unix.LOCK_EX|unix.LOCK_NB) }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -319,4 +320,60 @@ func TestContentBeyondTheSize(t *testing.T) {
 	data, _, err := privatefile.Read("/proc/version", privatefile.Config{Owner: privatefile.SelfOrRoot, OnLoose: privatefile.Warn})
 	require.ErrorIs(t, err, privatefile.Changed)
 	require.Nil(t, data)
+}
+
+// In a sticky folder anybody may make the folder that is missing on our way. If it appears after the way was judged,
+// nothing may be made in it.
+func TestFolderThatAppearsAfterItWasJudged(t *testing.T) {
+	needRoot(t)
+	sticky := openDir(t, 0o777|fs.ModeSticky)
+	theirs := filepath.Join(sticky, "theirs")
+	path := filepath.Join(theirs, "log")
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		asUser(t, nobody, func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					os.Mkdir(theirs, 0o700)
+					os.RemoveAll(theirs)
+				}
+			}
+		})
+	}()
+	defer func() { close(stop); <-done }()
+	c := privatefile.Config{CheckParents: true}
+	naive := 0
+	for end := time.Now().Add(10 * time.Second); naive < 20 && time.Now().Before(end); {
+		f, _, err := privatefile.OpenAppend(path, c)
+		require.Error(t, err)
+		require.Nil(t, f)
+		require.Error(t, privatefile.Write(path, nil, c))
+		require.Error(t, privatefile.Create(path, nil, c))
+		if f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
+			f.Close()
+			naive++
+		}
+	}
+	require.Equal(t, 20, naive, "the folder was hardly ever there, so that nothing was shown")
+}
+
+// The file system gives what we make to another user, as NFS does with root's files: then it is not our file.
+func TestNewFileOfAnotherOwner(t *testing.T) {
+	const squashed = 1234
+	dir := openDir(t, 0o777)
+	asUser(t, 0, func() {
+		_, _, errno := unix.RawSyscall(unix.SYS_SETFSUID, squashed, 0, 0)
+		require.Zero(t, errno)
+		path := filepath.Join(dir, "f")
+		require.ErrorIs(t, privatefile.Write(path, nil, privatefile.Config{}), privatefile.ForeignOwner)
+		require.ErrorIs(t, privatefile.Create(path, nil, privatefile.Config{}), privatefile.ForeignOwner)
+		require.Empty(t, names(t, dir))
+		f, _, err := privatefile.OpenAppend(path, privatefile.Config{})
+		require.ErrorIs(t, err, privatefile.ForeignOwner)
+		require.Nil(t, f)
+	})
 }
