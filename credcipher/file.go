@@ -178,9 +178,12 @@ func readDir(root *os.Root, dir string) ([]fs.DirEntry, error) {
 // lockFile locks the file of that name against other processes, wherever it is replaced meanwhile. A holder has it for
 // the time of one write.
 func lockFile(root *os.Root, name string) (unlock func(), err error) {
-	const patience = 5 * time.Second
+	const patience = 2 * time.Second
 	const step = 10 * time.Millisecond
 	for range patience / step {
+		if info, err := root.Lstat(name); err != nil || !info.Mode().IsRegular() {
+			return nil, errors.Join(err, fmt.Errorf("%q is not a plain file", name))
+		}
 		f, err := root.OpenFile(name, os.O_RDONLY|noBlock, 0)
 		if err != nil {
 			return nil, err

@@ -23,9 +23,7 @@ func TestFileMarkerRemembers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "marks")
 	m, err := credcipher.NewFileMarker(path, newRing)
 	require.NoError(t, err)
-	info, err := os.Stat(path)
-	require.NoError(t, err)
-	require.Equal(t, fs.FileMode(0o600), info.Mode())
+	requireMode(t, 0o600, path)
 
 	marked, err := m.Sealed(here)
 	require.NoError(t, err)

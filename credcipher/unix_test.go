@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package credcipher_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/merlon-go/merlon/credcipher"
+)
+
+func mkfifo(path string) error { return syscall.Mkfifo(path, 0o600) }
+
+func requireMode(t testing.TB, want fs.FileMode, path string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, want, info.Mode())
+}
+
+func TestResealKeepsTheOwner(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	s := newStore(t)
+	s.add("a.json", whole(t, oldRing, "a.json", "x"))
+	path := filepath.Join(s.dir, "a.json")
+	require.NoError(t, os.Chown(path, 12345, 23456))
+	require.NoError(t, os.Chmod(path, 0o440))
+	_, err := s.reseal(strict(t, bothRing))
+	require.NoError(t, err)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	st := info.Sys().(*syscall.Stat_t)
+	require.Equal(t, [2]uint32{12345, 23456}, [2]uint32{st.Uid, st.Gid})
+	require.Equal(t, fs.FileMode(0o440), info.Mode())
+}
+
+func TestResealSweeps(t *testing.T) {
+	s := newStore(t)
+	s.add("a.json", whole(t, oldRing, "a.json", "x"))
+	temp := func(b byte) string { return "." + hex.EncodeToString(bytes.Repeat([]byte{b}, 8)) + ".credcipher-tmp" }
+	s.put(temp(1), []byte("left"))
+	s.put(temp(2), nil)
+	s.put(temp(3), []byte("alive"))
+	s.put("."+strings.Repeat("a", 15)+".credcipher-tmp", []byte("not ours"))
+	s.put("x"+strings.Repeat("a", 16)+".credcipher-tmp", []byte("not ours"))
+	alive, err := os.Open(filepath.Join(s.dir, temp(3)))
+	require.NoError(t, err)
+	defer alive.Close()
+	require.NoError(t, syscall.Flock(int(alive.Fd()), syscall.LOCK_EX))
+	_, err = s.reseal(strict(t, bothRing))
+	require.NoError(t, err)
+	require.Equal(t, []string{temp(3), "." + strings.Repeat("a", 15) + ".credcipher-tmp", "a.json", "x" + strings.Repeat("a", 16) + ".credcipher-tmp"}, s.names())
+}
+
+// TestFileMarkerWaitsForItsLock: whoever holds the file makes the others wait, and not for ever.
+func TestFileMarkerWaitsForItsLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "marks")
+	m, err := credcipher.NewFileMarker(path, newRing)
+	require.NoError(t, err)
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	quiet(t, m.MarkSealed(here))
+	marked, err := m.Sealed(here)
+	require.NoError(t, err)
+	require.False(t, marked)
+	require.NoError(t, f.Close())
+	require.NoError(t, m.MarkSealed(here))
+}
