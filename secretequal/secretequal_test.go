@@ -245,6 +245,10 @@ func TestNewSetRefuses(t *testing.T) {
 			s, err := secretequal.NewSet(row.secrets)
 			require.Nil(t, s)
 			require.Error(t, err)
+			for range 20 {
+				_, again := secretequal.NewSet(row.secrets)
+				require.Equal(t, err, again, "the error depends on the order of the map")
+			}
 			for _, want := range row.want {
 				require.ErrorIs(t, err, want)
 			}

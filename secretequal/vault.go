@@ -29,7 +29,11 @@ type mac struct {
 func newVault() *vault {
 	key := make([]byte, sha256.Size) // as long as the output: RFC 2104, section 3
 	rand.Read(key)                   // ends the process if it fails
-	return &vault{macs: sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }}}
+	return &vault{macs: sync.Pool{New: func() any {
+		m := &mac{Hash: hmac.New(sha256.New, key)}
+		m.Reset() // the first one prepares; each later one overwrites what the hash has buffered
+		return m
+	}}}
 }
 
 // add must not run beside other uses of v.
@@ -43,8 +47,9 @@ func (v *vault) add(secret []byte) {
 // find returns the index of the secret that was presented, or a negative number. It looks at all tags, and chooses
 // without a branch.
 //
-// Its exported callers that take a slice are marked noinline: in the caller's package the compiler does not know that
-// a generic function lets go of its arguments, and would move the slice, with what was presented, to the heap.
+// The exported functions that take a slice, here and in equal.go, are marked noinline: in the caller's package the
+// compiler does not know that a generic function lets go of its arguments, and would move what was presented to the
+// heap.
 func find[T []byte | string](open func() *vault, presented T) int {
 	index := -1
 	if open == nil || len(presented) == 0 || len(presented) > MaxLen {
@@ -63,8 +68,8 @@ func find[T []byte | string](open func() *vault, presented T) int {
 	return index
 }
 
-// sum sets m.tag. The message goes through m.block, because what is handed to an interface moves to the heap, and a
-// string would have to be copied as a whole. Nothing of it stays behind: Reset overwrites what the hash has buffered.
+// sum sets m.tag, and leaves nothing of the message in m. The message goes through m.block, because what is handed to
+// an interface moves to the heap, and a string would have to be copied as a whole.
 func sum[T []byte | string](m *mac, message T) {
 	for len(message) > 0 {
 		n := copy(m.block[:], message)
