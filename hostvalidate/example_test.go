@@ -52,7 +52,7 @@ func ExampleNew() {
 	})
 	fmt.Println(err)
 	// Output:
-	// hostvalidate: Hosts[1]: "*.example.com": a wildcard would undo the check; list the names, or write .name for a name and all below it
+	// hostvalidate: Hosts[1]: "*.example.com": a wildcard undoes the check; list the names, or write .name for a name and all below it
 	// hostvalidate: Hosts[2]: ".com": a suffix of one label is everybody's; write at least two, such as .example.com
 	// hostvalidate: Origins[0]: "https://ui.example.com/": not scheme://host[:port]
 }

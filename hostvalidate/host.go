@@ -11,9 +11,9 @@ import (
 const localhost = "localhost"
 
 const (
-	maxName  = 253                                // RFC 1035 section 2.3.4, without the length bytes and the root label
-	maxLabel = 63                                 // the same
-	maxHost  = maxName + len(".") + len(":65535") // the longest valid uri-host [":" port]
+	maxName  = 253 // RFC 1035 section 2.3.4, without the length bytes and the root label
+	maxLabel = 63  // the same
+	maxHost  = 260 // the longest uri-host [":" port] there is: a name, a trailing dot, ":65535"
 )
 
 // host is what a Host header names: a DNS name or an address, and a port. Parsing it allocates nothing.
@@ -24,9 +24,9 @@ type host struct {
 	plain bool       // name is in lower case, as browsers send it
 }
 
-// parseHost reads uri-host [":" port] (RFC 9110 section 7.2, RFC 3986 section 3.2.2), but no more of reg-name than DNS
-// and browsers use: percent-encoding, sub-delims and an empty name are valid there, and here a way to be understood
-// differently by two programs.
+// parseHost reads uri-host [":" port] (RFC 9110 section 7.2, RFC 3986 section 3.2.2), but no more of reg-name than
+// DNS and browsers use: percent-encoding, sub-delims and an empty name are valid there, and here a way to be
+// understood differently by two programs.
 func parseHost(s string) (h host, why Reason) {
 	if s == "" {
 		return host{}, HostMissing
@@ -66,19 +66,19 @@ func parseName(s string) (h host, end int, why Reason) {
 			upper |= c & inUpper
 			continue
 		}
-		switch label := s[start:end]; {
-		case label == "" && (c == dot || last == ""):
-			if end == 0 && c != dot {
+		if label := s[start:end]; label != "" {
+			if len(label) > maxLabel {
+				return h, end, HostTooLong
+			}
+			if strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") {
+				return h, end, HostHyphen
+			}
+			last = label
+		} else if c == dot || last == "" { // else one trailing dot
+			if c != dot && end == 0 {
 				return h, end, HostMissing
 			}
 			return h, end, HostDots
-		case label == "": // one trailing dot
-		case len(label) > maxLabel:
-			return h, end, HostTooLong
-		case label[0] == '-' || label[len(label)-1] == '-':
-			return h, end, HostHyphen
-		default:
-			last = label
 		}
 		if c != dot {
 			break
@@ -87,10 +87,10 @@ func parseName(s string) (h host, end int, why Reason) {
 	}
 	h.plain = upper == 0
 	h.name = strings.TrimSuffix(s[:end], ".")
-	switch {
-	case len(h.name) > maxName:
+	if len(h.name) > maxName {
 		return h, end, HostTooLong
-	case isNumber(last):
+	}
+	if isNumber(last) {
 		addr, ok := parseIPv4(s[:end])
 		if !ok {
 			return h, end, HostLegacyIPv4
@@ -111,7 +111,9 @@ const (
 var classes = func() (c [256]byte) {
 	for _, span := range [...]struct {
 		first, last, class byte
-	}{{'a', 'z', inName}, {'0', '9', inName}, {'A', 'Z', inName | inUpper}, {'-', '-', inName}, {'_', '_', inName}, {'.', '.', dot}} {
+	}{
+		{'a', 'z', inName}, {'0', '9', inName}, {'A', 'Z', inName | inUpper}, {'-', '-', inName}, {'_', '_', inName}, {'.', '.', dot},
+	} {
 		for b := span.first; b <= span.last; b++ {
 			c[b] = span.class
 		}
@@ -226,14 +228,16 @@ func parseIPv6(s string) (netip.Addr, Reason) {
 // v4-compatible (RFC 4291 section 2.5.5.1), translated (RFC 2765 section 2.1), NAT64 (RFC 6052 section 2.1).
 func embedsIPv4(addr netip.Addr) bool {
 	a := addr.As16()
-	high, middle := [8]byte(a[:8]), [4]byte(a[8:12])
-	switch {
-	case high == [8]byte{}:
-		compatible := middle == [4]byte{} && [3]byte(a[12:15]) != [3]byte{} // :: and ::1 are none
-		return compatible || middle == [4]byte{0xff, 0xff}
-	default:
-		return high == [8]byte{0, 0x64, 0xff, 0x9b} && middle == [4]byte{}
+	if [8]byte(a[:8]) == [8]byte{0, 0x64, 0xff, 0x9b} {
+		return [4]byte(a[8:12]) == [4]byte{}
 	}
+	if [8]byte(a[:8]) != [8]byte{} {
+		return false
+	}
+	if [4]byte(a[8:12]) == [4]byte{} {
+		return [3]byte(a[12:15]) != [3]byte{} // :: and ::1 are none
+	}
+	return [4]byte(a[8:12]) == [4]byte{0xff, 0xff}
 }
 
 // parsePort reads what follows the name: nothing, or a colon and a number without leading zeros.
@@ -266,7 +270,7 @@ func blame(s string, found Reason) Reason {
 		escape
 		other
 	)
-	seen, colons := 0, 0
+	seen := 0
 	for i := range len(s) {
 		switch c := s[i]; c {
 		case '@':
@@ -275,43 +279,45 @@ func blame(s string, found Reason) Reason {
 			seen |= list
 		case '%':
 			seen |= escape
-		case ':':
-			colons++
-		case '[', ']':
+		case ':', '[', ']':
 		default:
 			if classes[c] == 0 {
 				seen |= other
 			}
 		}
 	}
-	bracketed := s[0] == '['
-	switch {
-	case seen&userinfo != 0:
+	if seen&userinfo != 0 {
 		return HostUserinfo
-	case seen&list != 0:
+	}
+	if seen&list != 0 {
 		return HostList
-	case seen&escape != 0 && bracketed:
-		return HostZone
-	case seen&escape != 0:
+	}
+	bracketed := s[0] == '['
+	if seen&escape != 0 {
+		if bracketed {
+			return HostZone
+		}
 		return HostEscaped
-	case seen&other != 0:
+	}
+	if seen&other != 0 {
 		return HostCharacter
-	case !bracketed && strings.ContainsAny(s, "[]"):
-		return HostBadIPv6
-	case !bracketed && colons > 1:
-		if _, why := parseIPv6(s); why != HostBadIPv6 {
-			return HostBadIPv6 // an address that lacks its brackets, not a name with two ports
+	}
+	if !bracketed {
+		// Brackets elsewhere, or an address that lacks them, and isn't a name with two ports.
+		if _, why := parseIPv6(s); why != HostBadIPv6 || strings.ContainsAny(s, "[]") {
+			return HostBadIPv6
 		}
 	}
 	return found
 }
 
+// hex is the value of a hexadecimal digit, or -1.
 func hex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
+	if '0' <= c && c <= '9' {
 		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
+	}
+	if c |= 0x20; 'a' <= c && c <= 'f' {
+		return int(c-'a') + 10
 	}
 	return -1
 }
@@ -333,8 +339,8 @@ func (h host) same(other host) bool {
 	return h.addr == other.addr && strings.EqualFold(h.name, other.name)
 }
 
-// canonical writes h as browsers do: in lower case, addresses in their one form (RFC 5952), the port if there is one. It
-// gives back raw if that is what raw is already.
+// canonical writes h as browsers do: in lower case, addresses in their one form (RFC 5952), the port if there is
+// one. It gives back raw if that is what raw is already.
 func (h host) canonical(raw string) string {
 	if h.plain && (len(raw) == len(h.name) || raw[len(h.name)] == ':') {
 		return raw
@@ -344,12 +350,11 @@ func (h host) canonical(raw string) string {
 }
 
 func (h host) append(b []byte) []byte {
-	switch {
-	case h.name != "":
+	if h.name != "" {
 		b = appendLower(b, h.name)
-	case h.addr.Is4():
+	} else if h.addr.Is4() {
 		b = h.addr.AppendTo(b)
-	default:
+	} else {
 		b = append(h.addr.AppendTo(append(b, '[')), ']')
 	}
 	if h.port != 0 {

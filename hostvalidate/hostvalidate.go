@@ -18,41 +18,42 @@
 //	if err != nil {
 //		return err
 //	}
-//	server := &http.Server{Handler: policy.Handler(mux)} // outermost: before any mux, and before RemoteAddr is rewritten
+//	server := &http.Server{Handler: policy.Handler(mux)} // before any mux, and before RemoteAddr is rewritten
 //
 // # Guarantees
 //
-//   - A host is good if Config.Hosts or AddHost declares it, if it is the very IP address that this connection came to,
-//     or if it is localhost or a loopback address and both ends of the connection are loopback. Nothing else is, however
-//     the server listens: on loopback, on one address, or on all.
+//   - A host is good if Config.Hosts or AddHost declares it, if it is the very IP address that this connection came
+//     to, or if it is localhost or a loopback address and both ends of the connection are loopback. Nothing else
+//     is, however the server listens: on loopback, on one address, or on all.
 //   - A loopback host on any other connection is refused, even if it is declared.
 //   - A host that is not one DNS name or one IP address, with at most one port, in a form that a browser sends, is
 //     refused with a [Reason] of its own. So is a request target that names a host besides the Host header.
 //   - Behind one of Config.TrustedProxies, Host and X-Forwarded-Host must both be good. From anyone else
 //     X-Forwarded-Host has no effect.
-//   - A request with an Origin is served if that is the scheme, host and port that was asked for, or in Config.Origins.
-//     null, a list, and two headers are refused.
-//   - Absence: no host is refused; no Origin is let through, unless Config.RequireOrigin is set or Sec-Fetch-Site tells
-//     of another site; an unknown local or peer address gives no right that an address could give; a nil or zero
-//     [Policy] refuses everything.
+//   - A request with an Origin is served if that is the scheme, host and port that was asked for, or in
+//     Config.Origins. null, a list, and two headers are refused.
+//   - Absence: no host is refused; no Origin is let through, unless Config.RequireOrigin is set or Sec-Fetch-Site
+//     tells of another site; an unknown local or peer address gives no right that an address could give; a nil or
+//     zero [Policy] refuses everything.
 //   - Time and memory are bounded by Config, not by the request.
 //
 // # Not guaranteed
 //
-//   - Who the client is. Everything but a browser writes what it likes into Host and Origin: authenticate (secretequal),
-//     and count failures (authlimit). A Host of localhost behind a proxy on the same machine does not make the client local.
-//   - State changes by GET. A link or an image on another site that reaches a declared name needs no Origin. Browsers
-//     that send Sec-Fetch-Site are stopped; for the others, change no state on GET.
-//   - Safety of a declared name. Whoever controls it, or its DNS, or a name below a .suffix, is let in. A suffix under
-//     which anyone can register, such as .ts.net, lets anyone in.
+//   - Who the client is. Everything but a browser writes what it likes into Host and Origin: authenticate
+//     (secretequal), and count failures (authlimit). A Host of localhost behind a proxy on the same machine does
+//     not make the client local.
+//   - State changes by GET. A link or an image on another site that reaches a declared name needs no Origin.
+//     Browsers that send Sec-Fetch-Site are stopped; for the others, change no state on GET.
+//   - Safety of a declared name. Whoever controls it, or its DNS, or a name below a .suffix, is let in. A suffix
+//     under which anyone can register, such as .ts.net, lets anyone in.
 //   - Requests that other software answers before this handler, or that reach a mux beside it.
 //   - CORS. A page of Config.Origins is served; whether the browser lets it read the answer is up to CORS headers.
 //
 // # Cost
 //
-// Check takes about a third of the time of a pattern in the AllowedHosts of unrolled/secure, and about as long as a few
-// comparisons of whole strings there. It allocates nothing, also when it refuses; only a refusal that suggests an entry
-// is allocated. See bench/hostvalidate, also for the wrong answers of each.
+// Check takes about a third of the time of a pattern in the AllowedHosts of unrolled/secure, and about as long as a
+// few comparisons of whole strings there. It allocates nothing, also when it refuses; only a refusal that suggests
+// an entry is allocated. See bench/hostvalidate, also for the wrong answers of each.
 package hostvalidate
 
 import (
@@ -64,8 +65,9 @@ import (
 	"sync/atomic"
 )
 
-// Config says which hosts are this server's, and which pages may use it. The zero Config is the strictest: localhost and
-// loopback addresses from the same machine, the address that a connection came to, and pages from there.
+// Config says which hosts are this server's, and which pages may use it. The zero Config is the strictest:
+// localhost and loopback addresses from the same machine, the address that a connection came to, and pages from
+// there.
 type Config struct {
 	// Hosts are the hosts this server answers to besides the built-in ones. Empty: none. An entry is one of
 	//
@@ -79,9 +81,9 @@ type Config struct {
 	// Case and one trailing dot make no difference. Names that aren't ASCII are written in Punycode (xn--).
 	Hosts []string
 
-	// Origins are the origins of other pages that may use this server, on top of those from the host that was asked for.
-	// Empty: none. An entry is scheme://host, scheme://host:port, or scheme://host:* for any port. Weaker by every
-	// entry: such a page can do what the user can do here.
+	// Origins are the origins of other pages that may use this server, on top of those from the host that was asked
+	// for. Empty: none. An entry is scheme://host, scheme://host:port, or scheme://host:* for any port. Weaker by
+	// every entry: such a page can do what the user can do here.
 	Origins []string
 
 	// RequireOrigin refuses requests without Origin, which browsers send with WebSockets, POST and whatever goes to
@@ -92,9 +94,9 @@ type Config struct {
 	// that these names are loopback (RFC 6761 section 6.3), and another user's server may be behind one.
 	LocalhostSubdomains bool
 
-	// TrustedProxies are the proxies that set or remove X-Forwarded-Host themselves. Empty: the header is never read. A
-	// zero Prefix trusts nobody. Stricter by every entry: the host named there must be good as well. Pages are then
-	// compared with it instead of with Host.
+	// TrustedProxies are the proxies that set or remove X-Forwarded-Host themselves. Empty: the header is never
+	// read. A zero Prefix trusts nobody. Stricter by every entry: the host named there must be good as well. Pages
+	// are then compared with it instead of with Host.
 	TrustedProxies []netip.Prefix
 
 	// OnRefuse is called with each request that Handler or CheckOrigin refuses, for the log. It must be safe for
@@ -111,7 +113,19 @@ type Policy struct {
 	onRefuse func(*http.Request, *Error)
 
 	requireOrigin, subdomains bool
+
+	refusals refusals
 }
+
+// loaded is nil for a Policy that was not made by New.
+func (p *Policy) loaded() *table {
+	if p == nil {
+		return nil
+	}
+	return p.table.Load()
+}
+
+func (p *Policy) refuse(why Reason) *Error { return &p.refusals[fromHost][why] }
 
 // New checks c and makes a Policy. The error names every wrong entry.
 func New(c Config) (*Policy, error) {
@@ -136,24 +150,21 @@ func New(c Config) (*Policy, error) {
 	if wrong != nil {
 		return nil, errors.Join(wrong...)
 	}
+	p.refusals.fill()
 	p.table.Store(t)
 	return p, nil
 }
 
-// AddHost declares one more host, in the form of an entry of Config.Hosts: for names that are learnt at run time, such
-// as from a VPN. It applies to all later requests. Adding a host again changes nothing; a wrong entry is an error and
-// changes nothing. A call copies all entries there are.
+// AddHost declares one more host, in the form of an entry of Config.Hosts: for names that are learnt at run time,
+// such as from a VPN. It applies to all later requests. Adding a host again changes nothing; a wrong entry is an
+// error and changes nothing. A call copies all entries there are.
 func (p *Policy) AddHost(entry string) error {
-	if p == nil {
+	if p.loaded() == nil {
 		return NotConfigured
 	}
 	p.adding.Lock()
 	defer p.adding.Unlock()
-	t := p.table.Load()
-	if t == nil {
-		return NotConfigured
-	}
-	t, err := t.with(entry)
+	t, err := p.loaded().with(entry)
 	if err != nil {
 		return &entryError{"AddHost", entry, err}
 	}
@@ -166,19 +177,21 @@ type Request struct {
 	// Host is the Host header or :authority.
 	Host string
 
-	// Origin, ForwardedHost and FetchSite are the values of Origin, X-Forwarded-Host and Sec-Fetch-Site. Empty: no such
-	// header.
+	// Origin, ForwardedHost and FetchSite are the values of Origin, X-Forwarded-Host and Sec-Fetch-Site. Empty: no
+	// such header.
 	Origin, ForwardedHost, FetchSite []string
 
 	// Local and Peer are the ends of the connection. Zero: unknown, or no IP connection.
 	Local, Peer netip.AddrPort
 
-	// Absolute is set if the request target names a host: absolute-form, or CONNECT. Such a request is refused, because
-	// the Host header may say something else (RFC 9112 section 3.2.2), and a proxy in front may have judged that.
+	// Absolute is set if the request target names a host: absolute-form, or CONNECT. Such a request is refused,
+	// because the Host header may say something else (RFC 9112 section 3.2.2), and a proxy in front may have judged
+	// that.
 	Absolute bool
 }
 
-// Check returns nil if r may be served, or else an *Error. A refusal that suggests an entry is allocated; nothing else is.
+// Check returns nil if r may be served, or else an *Error. A refusal that suggests an entry is allocated; nothing
+// else is.
 func (p *Policy) Check(r Request) error {
 	if refusal := p.check(&r); refusal != nil {
 		return refusal
@@ -187,15 +200,12 @@ func (p *Policy) Check(r Request) error {
 }
 
 func (p *Policy) check(r *Request) *Error {
-	if p == nil {
-		return refuse(NotConfigured)
-	}
-	t := p.table.Load()
+	t := p.loaded()
 	if t == nil {
-		return refuse(NotConfigured)
+		return &Error{Reason: NotConfigured}
 	}
 	if r.Absolute {
-		return refuse(AbsoluteTarget)
+		return p.refuse(AbsoluteTarget)
 	}
 	asked, granted, refusal := p.checkHost(t, r, fromHost, r.Host)
 	if refusal != nil {
@@ -203,7 +213,7 @@ func (p *Policy) check(r *Request) *Error {
 	}
 	if len(r.ForwardedHost) > 0 && p.trusts(r.Peer) {
 		if len(r.ForwardedHost) > 1 {
-			return &refusals[fromForwardedHost][HostAmbiguous]
+			return &p.refusals[fromForwardedHost][HostAmbiguous]
 		}
 		asked, granted, refusal = p.checkHost(t, r, fromForwardedHost, r.ForwardedHost[0])
 		if refusal != nil {
@@ -217,20 +227,22 @@ func (p *Policy) check(r *Request) *Error {
 func (p *Policy) checkHost(t *table, r *Request, from source, raw string) (host, schemes, *Error) {
 	h, why := parseHost(raw)
 	if why != 0 {
-		return host{}, 0, &refusals[from][why]
+		return host{}, 0, &p.refusals[from][why]
+	}
+	if h.addr.IsUnspecified() {
+		return host{}, 0, &p.refusals[from][HostUnspecified]
 	}
 	granted := t.allows(h)
-	switch {
-	case h.addr.IsUnspecified():
-		return host{}, 0, &refusals[from][HostUnspecified]
-	case h.isLoopback():
+	var builtin bool
+	if h.isLoopback() {
 		if !isLoopback(r.Local) || !isLoopback(r.Peer) {
-			return host{}, 0, &refusals[from][HostLoopback]
+			return host{}, 0, &p.refusals[from][HostLoopback]
 		}
-		if granted == 0 && (p.subdomains || !h.isSubdomain()) {
-			granted = anyScheme
-		}
-	case granted == 0 && h.name == "" && h.addr == plain(r.Local):
+		builtin = p.subdomains || !h.isSubdomain()
+	} else {
+		builtin = h.addr.IsValid() && h.addr == plain(r.Local)
+	}
+	if granted == 0 && builtin { // an entry may have fixed the scheme
 		granted = anyScheme
 	}
 	if granted == 0 {
@@ -241,22 +253,21 @@ func (p *Policy) checkHost(t *table, r *Request, from source, raw string) (host,
 
 // checkOrigin judges the page that sent r to asked, which it may use by the granted schemes.
 func (p *Policy) checkOrigin(r *Request, asked host, granted schemes) *Error {
-	switch len(r.Origin) {
-	case 0:
-		switch {
-		case p.requireOrigin:
-			return refuse(OriginMissing)
-		case !sameSite(r.FetchSite):
-			return refuse(CrossSite)
+	if len(r.Origin) == 0 {
+		if p.requireOrigin {
+			return p.refuse(OriginMissing)
+		}
+		if !sameSite(r.FetchSite) {
+			return p.refuse(CrossSite)
 		}
 		return nil
-	case 1:
-	default:
-		return refuse(OriginAmbiguous)
+	}
+	if len(r.Origin) > 1 {
+		return p.refuse(OriginAmbiguous)
 	}
 	got, why := parseOrigin(r.Origin[0])
 	if why != 0 {
-		return refuse(why)
+		return p.refuse(why)
 	}
 	by := schemeOf(got.scheme)
 	own := by != 0 && got.host.same(asked) && got.host.port == portOr(asked.port, by)
@@ -269,13 +280,13 @@ func (p *Policy) checkOrigin(r *Request, asked host, granted schemes) *Error {
 		}
 	}
 	if own {
-		return refuse(OriginScheme)
+		return p.refuse(OriginScheme)
 	}
 	return &Error{Reason: OriginUndeclared, Suggest: got.canonical()}
 }
 
-// sameSite tells whether Sec-Fetch-Site is absent or one value that doesn't tell of another site. Browsers that are too
-// old to send it, and requests to plain http: names other than localhost, come without it.
+// sameSite tells whether Sec-Fetch-Site is absent or one value that doesn't tell of another site. Browsers that are
+// too old to send it, and requests to plain http: names other than localhost, come without it.
 func sameSite(values []string) bool {
 	if len(values) == 0 {
 		return true
@@ -293,7 +304,8 @@ func (p *Policy) trusts(peer netip.AddrPort) bool {
 	return false
 }
 
-// plain is the address without zone, which browsers leave out, and without IPv4-mapping, which dual-stack listeners add.
+// plain is the address without zone, which browsers leave out, and without IPv4-mapping, which dual-stack listeners
+// add.
 func plain(a netip.AddrPort) netip.Addr { return a.Addr().Unmap().WithZone("") }
 
 func isLoopback(a netip.AddrPort) bool { return plain(a).IsLoopback() }

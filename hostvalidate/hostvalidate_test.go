@@ -111,6 +111,8 @@ var hostRows = []row{
 	{name: "localhost, local address unknown", path: path{peer: "127.0.0.1:1"}, request: host("localhost"), want: hostvalidate.HostLoopback},
 	{name: "an address, local address unknown", path: path{peer: "127.0.0.1:1"}, request: host("192.168.1.10"), want: hostvalidate.HostUndeclared, suggest: "192.168.1.10"},
 
+	{name: "rebinding, local address unknown", path: path{peer: "127.0.0.1:1"}, request: host("evil.example"), want: hostvalidate.HostUndeclared, suggest: "evil.example"},
+
 	{name: "app.localhost, asked for", config: config{LocalhostSubdomains: true}, request: host("app.localhost:18789")},
 	{name: "app.localhost, declared", config: hosts("app.localhost"), request: host("APP.localhost")},
 	{name: "declared name", config: hosts("gw.example.com"), request: host("gw.example.com")},

@@ -18,19 +18,20 @@ func (p *Policy) CheckHTTP(r *http.Request) error {
 
 // CheckOrigin tells whether CheckHTTP would let r through. It fits gorilla/websocket's Upgrader.CheckOrigin.
 //
-// Other WebSocket libraries have no such hook: put Handler in front, and turn their own check off, which compares Origin
-// with Host only. That is websocket.AcceptOptions{InsecureSkipVerify: true} for coder/websocket.
+// Other WebSocket libraries have no such hook: put Handler in front, and turn their own check off, which compares
+// Origin with Host only. That is websocket.AcceptOptions{InsecureSkipVerify: true} for coder/websocket.
 func (p *Policy) CheckOrigin(r *http.Request) bool {
 	refusal := p.checkHTTP(r)
 	p.report(r, refusal)
 	return refusal == nil
 }
 
-// Handler serves what CheckHTTP lets through with next, and refuses the rest with status 421 if it is about the host, or
-// 403, and a JSON object: {"error": a fixed sentence, "reason": the Reason}. Nothing of the request is in it.
+// Handler serves what CheckHTTP lets through with next, and refuses the rest with status 421 if it is about the
+// host, or 403, and a JSON object: {"error": a fixed sentence, "reason": the Reason}. Nothing of the request is in
+// it.
 //
-// It must come before any mux, which would redirect or serve by a host that isn't checked yet, and before anything that
-// rewrites RemoteAddr from a header, since the rights of loopback come from there.
+// It must come before any mux, which would redirect or serve by a host that isn't checked yet, and before anything
+// that rewrites RemoteAddr from a header, since the rights of loopback come from there.
 func (p *Policy) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refusal := p.checkHTTP(r)
@@ -64,7 +65,7 @@ func (p *Policy) checkHTTP(r *http.Request) *Error {
 	// says, and a handler or a proxy behind could go by either (RFC 9113 section 8.3.1).
 	for _, also := range r.Header["Host"] {
 		if also != r.Host {
-			return refuse(HostAmbiguous)
+			return &Error{Reason: HostAmbiguous} // p may be nil
 		}
 	}
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)

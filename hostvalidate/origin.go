@@ -11,14 +11,20 @@ type origin struct {
 	anyPort bool   // in entries of Config.Origins only
 }
 
-const maxScheme = 32 // the longest that programs register is about 20 bytes
+const (
+	maxScheme = 32  // the longest that programs register is about 20 bytes
+	maxOrigin = 295 // that, "://", maxHost
+)
 
 // parseOrigin reads scheme "://" host [ ":" port ] (RFC 6454 section 6.2), what a browser sends, and nothing more.
 func parseOrigin(s string) (origin, Reason) {
 	if s == "null" {
 		return origin{}, OriginNull
 	}
-	scheme, rest, ok := strings.Cut(s[:min(len(s), maxScheme+len("://")+maxHost+1)], "://")
+	if len(s) > maxOrigin {
+		return origin{}, OriginMalformed
+	}
+	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !isScheme(scheme) {
 		return origin{}, OriginMalformed
 	}
@@ -33,16 +39,17 @@ func parseOrigin(s string) (origin, Reason) {
 
 // isScheme follows RFC 3986 section 3.1.
 func isScheme(s string) bool {
-	if s == "" || len(s) > maxScheme || s[0]|0x20 < 'a' || s[0]|0x20 > 'z' {
+	if len(s) > maxScheme {
 		return false
 	}
 	for i := range len(s) {
 		c := s[i] | 0x20
-		if (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '+' && s[i] != '-' && s[i] != '.' {
+		letter := 'a' <= c && c <= 'z'
+		if !letter && (i == 0 || !strings.ContainsRune("0123456789+-.", rune(s[i]))) {
 			return false
 		}
 	}
-	return true
+	return s != ""
 }
 
 // portOr is the port, or the default one of the scheme.
@@ -55,7 +62,8 @@ func portOr(port uint16, s schemes) uint16 {
 
 // covers tells whether an entry of Config.Origins covers a request's origin.
 func (o origin) covers(got origin) bool {
-	return (o.anyPort || o.host.port == got.host.port) && strings.EqualFold(o.scheme, got.scheme) && o.host.same(got.host)
+	samePort := o.anyPort || o.host.port == got.host.port
+	return samePort && strings.EqualFold(o.scheme, got.scheme) && o.host.same(got.host)
 }
 
 // canonical writes o as browsers do, without a default port.
@@ -63,7 +71,7 @@ func (o origin) canonical() string {
 	if o.host.port == schemeOf(o.scheme).defaultPort() {
 		o.host.port = 0
 	}
-	var buf [maxScheme + len("://") + maxHost]byte
+	var buf [maxOrigin]byte
 	return string(o.host.append(append(appendLower(buf[:0], o.scheme), "://"...)))
 }
 

@@ -32,7 +32,7 @@ const (
 	HostEmbeddedIPv4                   // an IPv4 address in IPv6 other than mapped: ::127.0.0.1, 64:ff9b::7f00:1
 	HostBadPort                        // a port that isn't 1 to 65535 in plain decimal
 	HostUnspecified                    // 0.0.0.0 or [::], which reach loopback services on Linux and macOS
-	HostLoopback                       // localhost, or a loopback address, on a connection that isn't from loopback to loopback
+	HostLoopback                       // localhost or a loopback address, but an end of the connection is elsewhere
 	HostUndeclared                     // well formed, and not declared: the signature of DNS rebinding
 
 	OriginMissing    // no Origin, and Config.RequireOrigin is set
@@ -146,15 +146,15 @@ func (r *Reason) UnmarshalText(text []byte) error {
 	return fmt.Errorf("hostvalidate: no Reason is named %.40q", text)
 }
 
-// An Error is a refusal. It may be shared between requests, and must not be changed.
+// An Error is a refusal. It may be shared between requests of one Policy, and must not be changed.
 type Error struct {
 	Reason Reason
 
 	from source
 
-	// Suggest is empty, or the entry that would let this request in: for Config.Hosts and AddHost after HostUndeclared,
-	// for Config.Origins after OriginUndeclared. It is written anew from what was parsed, and safe to print. It is what the
-	// client sent: add it only if it is yours.
+	// Suggest is empty, or the entry that would let this request in: for Config.Hosts and AddHost after
+	// HostUndeclared, for Config.Origins after OriginUndeclared. It is written anew from what was parsed, and safe
+	// to print. It is what the client sent: add it only if it is yours.
 	Suggest string
 }
 
@@ -162,10 +162,10 @@ type Error struct {
 func (e *Error) Error() string {
 	_, text := e.Reason.describe()
 	text = "hostvalidate: " + e.Header() + ": " + text
-	switch {
-	case e.Suggest == "":
+	if e.Suggest == "" {
 		return text
-	case e.Reason <= HostUndeclared:
+	}
+	if e.Reason <= HostUndeclared {
 		return text + `; if it is yours, add "` + e.Suggest + `" to Hosts`
 	}
 	return text + `; if you trust it, add "` + e.Suggest + `" to Origins`
@@ -174,15 +174,13 @@ func (e *Error) Error() string {
 // Header is the header that decided: Host, which also stands for :authority and the request target, X-Forwarded-Host,
 // Origin, or Sec-Fetch-Site.
 func (e *Error) Header() string {
-	switch {
-	case e.Reason == CrossSite:
+	if e.Reason == CrossSite {
 		return "Sec-Fetch-Site"
-	case e.Reason > HostUndeclared:
-		return "Origin"
-	case e.from == fromForwardedHost:
-		return "X-Forwarded-Host"
 	}
-	return "Host"
+	if e.Reason > HostUndeclared {
+		return "Origin"
+	}
+	return [sources]string{"Host", "X-Forwarded-Host"}[e.from]
 }
 
 // Unwrap gives the Reason.
@@ -198,13 +196,12 @@ const (
 )
 
 // refusals holds every refusal that suggests nothing, so that refusing allocates nothing.
-var refusals = func() (all [sources][reasons]Error) {
+type refusals [sources][reasons]Error
+
+func (all *refusals) fill() {
 	for s := range sources {
 		for r := range reasons {
 			all[s][r] = Error{Reason: r, from: s}
 		}
 	}
-	return all
-}()
-
-func refuse(r Reason) *Error { return &refusals[fromHost][r] }
+}

@@ -46,18 +46,16 @@ type rule struct {
 	port    uint16 // 0: any
 }
 
-// allows gives the schemes by which a host with this port may be used; 0 is none. A host without a port has the default
-// port of the scheme, which the server can't tell behind a proxy that ends TLS.
+// allows gives the schemes by which a host with this port may be used; 0 is none. A host without a port has the
+// default port of the scheme, which the server can't tell behind a proxy that ends TLS.
 func (r rule) allows(port uint16) schemes {
-	switch {
-	case r.port == 0 || r.port == port:
+	if r.port == 0 || r.port == port {
 		return r.schemes
-	case port != 0:
-		return 0
-	case r.port == plainHTTP.defaultPort():
-		return r.schemes & plainHTTP
-	case r.port == overTLS.defaultPort():
-		return r.schemes & overTLS
+	}
+	for _, s := range [...]schemes{plainHTTP, overTLS} {
+		if port == 0 && r.port == s.defaultPort() {
+			return r.schemes & s
+		}
 	}
 	return 0
 }
@@ -117,7 +115,7 @@ func (t *table) with(entry string) (*table, error) {
 }
 
 var (
-	errWildcard = errors.New("a wildcard would undo the check; list the names, or write .name for a name and all below it")
+	errWildcard = errors.New("a wildcard undoes the check; list the names, or write .name for a name and all below it")
 	errScheme   = errors.New("only http:// and https:// can stand before a host")
 	errSuffix   = errors.New("a suffix of one label is everybody's; write at least two, such as .example.com")
 )
@@ -148,14 +146,14 @@ func (t *table) add(entry string) error {
 	}
 	r.port = h.port
 	name := string(appendLower(nil, h.name))
-	switch {
-	case isSuffix && !strings.Contains(name, "."):
-		return errSuffix
-	case isSuffix:
+	if isSuffix {
+		if !strings.Contains(name, ".") {
+			return errSuffix
+		}
 		t.suffixes = appendNew(t.suffixes, suffix{name, r})
-	case name != "":
+	} else if name != "" {
 		t.names[name] = appendNew(slices.Clip(t.names[name]), r)
-	default:
+	} else {
 		t.networks = appendNew(t.networks, network{netip.PrefixFrom(h.addr, h.addr.BitLen()), r})
 	}
 	return nil
@@ -197,7 +195,8 @@ type entryError struct {
 }
 
 func (e *entryError) Error() string {
-	return fmt.Sprintf("hostvalidate: %s: %.80q: %s", e.field, e.entry, strings.TrimPrefix(e.why.Error(), "hostvalidate: "))
+	why := strings.TrimPrefix(e.why.Error(), "hostvalidate: ")
+	return fmt.Sprintf("hostvalidate: %s: %.80q: %s", e.field, e.entry, why)
 }
 
 func (e *entryError) Unwrap() error { return e.why }
