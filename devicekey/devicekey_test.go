@@ -277,7 +277,12 @@ func TestEveryChangeOfTheFile(t *testing.T) {
 			}
 			changed = append(changed, append(bytes.Clone(doc), '\n'), append(bytes.Clone(doc), doc...), bytes.ToUpper(doc))
 			require.Greater(t, len(changed), 1000)
-			for _, d := range changed {
+			every := 1
+			if testing.Short() {
+				every = 13 // has no common divisor with the bits of a byte
+			}
+			for i := 0; i < len(changed); i += every {
+				d := changed[i]
 				if bytes.Equal(d, doc) { // a doubled letter lost or won is the same text
 					continue
 				}
@@ -287,8 +292,8 @@ func TestEveryChangeOfTheFile(t *testing.T) {
 				require.ErrorAs(t, err, &e, "%q", d)
 				require.Contains(t, []devicekey.Reason{devicekey.Malformed, devicekey.Mismatch, devicekey.ProtectorFailed}, e.Reason)
 				require.NotErrorIs(t, err, fs.ErrNotExist)
+				require.True(t, bytes.Equal(d, content(t, path)), "the file is left as it is")
 			}
-			require.Equal(t, changed[len(changed)-1], content(t, path), "the file is left as it is")
 		})
 	}
 }
