@@ -23,7 +23,7 @@ func (d Decision) String() string {
 	if d.Keep {
 		verb = "keep"
 	}
-	return fmt.Sprintf("%s %s (%v, %v)", verb, quote(d.Name), d.Class, d.Reason)
+	return fmt.Sprintf("%s %s (%v, %v)", verb, quote(d.Name), d.Class, d.Reason.String())
 }
 
 // quote keeps a name that an attacker chose from writing lines, or pages, of a log.

@@ -278,7 +278,7 @@ func (p *Policy) Filter(environ []string) []string {
 		return []string{}
 	}
 	out := make([]string, 0, len(environ)+len(p.harden))
-	conflicts := p.each(environ, func(v *verdict) {
+	conflicts := p.each(environ, func(v verdict) {
 		if v.Keep && !v.repeated {
 			out = append(out, v.entry)
 		}
@@ -298,7 +298,7 @@ func (p *Policy) Explain(environ []string) []Decision {
 		}
 		return out
 	}
-	conflicts := p.each(environ, func(v *verdict) { out = append(out, v.Decision) })
+	conflicts := p.each(environ, func(v verdict) { out = append(out, v.Decision) })
 	for i, d := range out {
 		if d.Keep && conflicts[p.canonical(d.Name)] {
 			out[i].Keep, out[i].Reason = false, Conflict
@@ -415,7 +415,7 @@ func (p *Policy) canonical(name string) string {
 }
 
 // each judges the entries one by one and returns the names, in canonical form, that were given different values.
-func (p *Policy) each(environ []string, do func(*verdict)) (conflicts map[string]bool) {
+func (p *Policy) each(environ []string, do func(verdict)) (conflicts map[string]bool) {
 	var seen seen
 	for i, entry := range environ {
 		v := p.judge(entry)
@@ -431,7 +431,7 @@ func (p *Policy) each(environ []string, do func(*verdict)) (conflicts map[string
 				}
 			}
 		}
-		do(&v)
+		do(v)
 	}
 	return conflicts
 }

@@ -149,7 +149,7 @@ func (l *lists) add(text string, class Class) {
 // found is what one pass over a name finds.
 type found struct {
 	entry  *entry // of the exact name, or nil
-	class  Class  // by the exact name, else its ending, else its longest known beginning
+	class  Class  // by the exact name, else its longest known beginning, else its ending
 	secret bool   // by its words
 	small  bool   // has a small letter
 	hash   uint64
@@ -173,8 +173,7 @@ func (l *lists) look(name string, windows bool) (f found, ok bool) {
 			case 'A' <= c && c <= 'Z', c == '_':
 			case 'a' <= c && c <= 'z':
 				f.small = true
-			case '0' <= c && c <= '9' && i > 0:
-			case (c == '(' || c == ')') && windows && i > 0:
+			case i > 0 && '0' <= c && c <= '9', i > 0 && windows && (c == '(' || c == ')'):
 			default:
 				return f, false
 			}
@@ -212,7 +211,7 @@ func (l *lists) look(name string, windows bool) (f found, ok bool) {
 		}
 	}
 	for _, e := range endings {
-		if len(name) > len(e.text) && equalFold(e.text, name[len(name)-len(e.text):]) {
+		if !f.class.hijacks() && len(name) > len(e.text) && equalFold(e.text, name[len(name)-len(e.text):]) {
 			f.class = e.class
 		}
 	}

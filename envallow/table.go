@@ -5,8 +5,8 @@ package envallow
 // A row says which variables one program, or one family of programs, obeys.
 //
 // Names are written in upper case and match in any. "A_*" is every name that begins with A_, "*_B" every longer name
-// that ends in _B, and "!A" or "!A_*" is harmless although a wider pattern covers it. The exact name counts first, then
-// the ending, then the longest beginning.
+// that ends in _B, and "!A" or "!A_*" is harmless although a wider pattern covers it. An exact name counts before a
+// beginning, a long beginning before a short one, and an ending makes a hijacker of what no beginning does.
 type row struct {
 	class   Class
 	names   string
@@ -100,7 +100,7 @@ var table = [...]row{
 
 	// Helper: programs that other programs start.
 	{Helper, "EDITOR VISUAL PAGER MANPAGER BROWSER TERMINAL OPENER MAILER SUDO_EDITOR *_EDITOR *_PAGER *_ASKPASS *_BROWSER *_DIFFTOOL *_MERGETOOL *_PASSCOMMAND", "git, man, systemctl, crontab, xdg-open", "the program that they start", "environ(7); sudo(8)"},
-	{Helper, "SSH_ASKPASS SSH_ASKPASS_REQUIRE SUDO_ASKPASS SSH_SK_PROVIDER SSH_SK_HELPER SSH_PKCS11_HELPER SSH_PKCS11_PROVIDER SSH_HOME SSH_USE_STRONG_RNG AUTOSSH_* MOSH_* RSH RMT *_RSH *_REMOTE_SHELL *_SSH_COMMAND GNUPGHOME PINENTRY_PROGRAM PASSWORD_STORE_*",
+	{Helper, "SSH_ASKPASS SSH_ASKPASS_REQUIRE SUDO_ASKPASS SSH_SK_PROVIDER SSH_SK_HELPER SSH_PKCS11_HELPER SSH_PKCS11_PROVIDER SSH_HOME SSH_USE_STRONG_RNG AUTOSSH_* MOSH_* RSH RMT *_RSH *_SSH_COMMAND GNUPGHOME PINENTRY_PROGRAM PASSWORD_STORE_*",
 		"ssh, ssh-add, gpg, pass", "runs a helper, loads a library", "ssh(1), ssh-add(1), ENVIRONMENT; gpg(1)"},
 	{Helper, "LESS LESSOPEN LESSCLOSE LESSKEY LESSKEYIN LESSKEY_* LESSKEYIN_* LESSEDIT LESSHISTFILE LESSECHO LESSMETACHARS LESSMETAESCAPE LESSGLOBALTAGS LESSPREFIX LESSSECURE_ALLOW MORE MOST_* LV W3M_* LYNX_*", "less, more, most, lynx", "runs a filter or an editor, writes a history", "less(1); CVE-2014-9488"},
 	{Helper, "MANOPT MANPATH MANROFFOPT MANROFFSEQ MANLESS MAN_POSIXLY_CORRECT GROFF_* TROFF EQN TBL PIC REFER INFOPATH INFO_PRINT_COMMAND TEXINPUTS TEXMFCNF TEXMF TEXMFHOME TEXMFVAR TEXMFCONFIG TEXMFLOCAL TEXMFDIST TEXMFOUTPUT TEXFORMATS TEXEDIT TEXFONTS BIBINPUTS BSTINPUTS MFINPUTS MFEDIT MPINPUTS LUAINPUTS CLUAINPUTS SHELL_ESCAPE SHELL_ESCAPE_COMMANDS OPENIN_ANY OPENOUT_ANY LATEXMKRCSYS",

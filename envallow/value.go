@@ -20,8 +20,11 @@ func (p *Policy) plain(v *verdict, f found, value string) bool {
 	if f.class != Session {
 		return true
 	}
-	ok := printable(value)
-	switch name := strings.ToUpper(v.Name); name {
+	ok, name := printable(value), ""
+	if f.entry != nil {
+		name = f.entry.text // not so for LC_*
+	}
+	switch name {
 	case "PATH":
 		clean, dropped := cleanPath(value, nil)
 		if len(dropped) > 0 {
@@ -59,7 +62,7 @@ func plainZone(value string) bool {
 	const zoneinfo = "/usr/share/zoneinfo/"
 	value = strings.TrimPrefix(value, ":")
 	return (!strings.HasPrefix(value, "/") || strings.HasPrefix(value, zoneinfo)) &&
-		!slices.Contains(strings.Split(value, "/"), "..") && !strings.ContainsAny(value, " %\\")
+		!strings.Contains(value, "..") && !strings.ContainsAny(value, " %\\")
 }
 
 // CleanPath takes out of a PATH what is empty, relative, repeated, or a folder that everybody may write or could make:
