@@ -36,9 +36,10 @@ type key struct {
 	secret [keySize]byte
 }
 
-// newKey names a key by a derivation from it (RFC 5869), so that a key cannot stand under another one's name.
+// newKey names a key by a derivation from it (RFC 5869), so that a key cannot stand under another one's name. It is the
+// name that credcipher.StaticKey gives, so that what was sealed with a fixed key opens when that key moves here.
 func newKey(secret [keySize]byte) key {
-	id, err := hkdf.Key(sha256.New, secret[:], nil, "merlon key id", idSize/2)
+	id, err := hkdf.Key(sha256.New, secret[:], nil, "merlon credcipher key id", idSize/2)
 	if err != nil {
 		panic(err) // unreachable: 8 bytes of SHA-256 can be had under every policy
 	}
