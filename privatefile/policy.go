@@ -2,7 +2,10 @@
 
 package privatefile
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // LoosePolicy says what happens to a file that others may read.
 type LoosePolicy uint8
@@ -16,22 +19,26 @@ const (
 	Warn
 )
 
-var looseNames = [...]string{Repair: "repair", Reject: "reject", Warn: "warn"}
-
-func (p LoosePolicy) valid() bool { return int(p) < len(looseNames) }
+func (p LoosePolicy) word() string {
+	switch p {
+	case Repair:
+		return "repair"
+	case Reject:
+		return "reject"
+	case Warn:
+		return "warn"
+	}
+	return ""
+}
 
 // String is "repair", "reject" or "warn".
-func (p LoosePolicy) String() string { return nameOf(looseNames[:], uint8(p), "LoosePolicy") }
+func (p LoosePolicy) String() string { return text(p, "LoosePolicy") }
 
 // MarshalText is String, and an error for a policy that does not exist.
-func (p LoosePolicy) MarshalText() ([]byte, error) {
-	return marshalName(looseNames[:], uint8(p), "LoosePolicy")
-}
+func (p LoosePolicy) MarshalText() ([]byte, error) { return marshal(p, "LoosePolicy") }
 
 // UnmarshalText takes what String gives, and nothing else.
-func (p *LoosePolicy) UnmarshalText(text []byte) error {
-	return unmarshalName(looseNames[:], text, (*uint8)(p), "LoosePolicy")
-}
+func (p *LoosePolicy) UnmarshalText(b []byte) error { return unmarshal(p, b, "LoosePolicy") }
 
 // OwnerPolicy says whose files are accepted.
 type OwnerPolicy uint8
@@ -43,43 +50,51 @@ const (
 	SelfOrRoot
 )
 
-var ownerNames = [...]string{Self: "self", SelfOrRoot: "self-or-root"}
-
-func (p OwnerPolicy) valid() bool { return int(p) < len(ownerNames) }
+func (p OwnerPolicy) word() string {
+	switch p {
+	case Self:
+		return "self"
+	case SelfOrRoot:
+		return "self-or-root"
+	}
+	return ""
+}
 
 // String is "self" or "self-or-root".
-func (p OwnerPolicy) String() string { return nameOf(ownerNames[:], uint8(p), "OwnerPolicy") }
+func (p OwnerPolicy) String() string { return text(p, "OwnerPolicy") }
 
 // MarshalText is String, and an error for a policy that does not exist.
-func (p OwnerPolicy) MarshalText() ([]byte, error) {
-	return marshalName(ownerNames[:], uint8(p), "OwnerPolicy")
-}
+func (p OwnerPolicy) MarshalText() ([]byte, error) { return marshal(p, "OwnerPolicy") }
 
 // UnmarshalText takes what String gives, and nothing else.
-func (p *OwnerPolicy) UnmarshalText(text []byte) error {
-	return unmarshalName(ownerNames[:], text, (*uint8)(p), "OwnerPolicy")
+func (p *OwnerPolicy) UnmarshalText(b []byte) error { return unmarshal(p, b, "OwnerPolicy") }
+
+// A closed set has a word for each of its values, and "" for all other numbers.
+type closed interface {
+	~uint8
+	word() string
 }
 
-func nameOf(names []string, v uint8, kind string) string {
-	if int(v) < len(names) && names[v] != "" {
-		return names[v]
+func text[T closed](v T, kind string) string {
+	if word := v.word(); word != "" {
+		return word
 	}
-	return fmt.Sprintf("%s(%d)", kind, v)
+	return fmt.Sprintf("%s(%d)", kind, uint8(v))
 }
 
-func marshalName(names []string, v uint8, kind string) ([]byte, error) {
-	if int(v) < len(names) && names[v] != "" {
-		return []byte(names[v]), nil
+func marshal[T closed](v T, kind string) ([]byte, error) {
+	if word := v.word(); word != "" {
+		return []byte(word), nil
 	}
-	return nil, fmt.Errorf("privatefile: %s(%d) does not exist", kind, v)
+	return nil, fmt.Errorf("privatefile: %s(%d) does not exist", kind, uint8(v))
 }
 
-func unmarshalName(names []string, text []byte, v *uint8, kind string) error {
-	for i, name := range names {
-		if name != "" && name == string(text) {
-			*v = uint8(i)
+func unmarshal[T closed](v *T, b []byte, kind string) error {
+	for known := range T(math.MaxUint8) {
+		if word := known.word(); word != "" && word == string(b) {
+			*v = known
 			return nil
 		}
 	}
-	return fmt.Errorf("privatefile: %q is no %s", text, kind)
+	return fmt.Errorf("privatefile: %q is no %s", b, kind)
 }

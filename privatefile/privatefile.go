@@ -104,10 +104,10 @@ func (c Config) maxBytes() int64 {
 
 func (c Config) validate() error {
 	var errs []error
-	if !c.OnLoose.valid() {
+	if c.OnLoose.word() == "" {
 		errs = append(errs, fmt.Errorf("field OnLoose: %v does not exist", c.OnLoose))
 	}
-	if !c.Owner.valid() {
+	if c.Owner.word() == "" {
 		errs = append(errs, fmt.Errorf("field Owner: %v does not exist", c.Owner))
 	}
 	if c.MaxBytes < 0 {

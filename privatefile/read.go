@@ -147,7 +147,8 @@ func enforce(f *os.File, c Config) (r Report, err error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if conn.Control(func(fd uintptr) { r, _, err = inspect(handle(fd), c) }) != nil {
+	closed := conn.Control(func(fd uintptr) { r, _, err = inspect(handle(fd), c) })
+	if closed != nil {
 		return Report{}, fs.ErrClosed // the only reason there is, but it does not match this by itself
 	}
 	return r, err

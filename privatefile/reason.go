@@ -79,26 +79,29 @@ var advice = [...]string{
 	Failed:       "the system refused",
 }
 
+func (r Reason) word() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return ""
+}
+
 // String is a stable word for logs and metrics, such as "tainted".
-func (r Reason) String() string { return nameOf(reasonNames[:], uint8(r), "Reason") }
+func (r Reason) String() string { return text(r, "Reason") }
 
 // Error is a sentence for the operator.
 func (r Reason) Error() string {
-	if r == 0 || int(r) >= len(advice) {
+	if r.word() == "" {
 		return "privatefile: " + r.String()
 	}
 	return "privatefile: " + advice[r]
 }
 
 // MarshalText is String, and an error for a reason that does not exist.
-func (r Reason) MarshalText() ([]byte, error) {
-	return marshalName(reasonNames[:], uint8(r), "Reason")
-}
+func (r Reason) MarshalText() ([]byte, error) { return marshal(r, "Reason") }
 
 // UnmarshalText takes what String gives, and nothing else.
-func (r *Reason) UnmarshalText(text []byte) error {
-	return unmarshalName(reasonNames[:], text, (*uint8)(r), "Reason")
-}
+func (r *Reason) UnmarshalText(b []byte) error { return unmarshal(r, b, "Reason") }
 
 // Error is what every function here returns on failure. It never holds content of a file.
 type Error struct {
