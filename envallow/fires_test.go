@@ -90,7 +90,7 @@ var firings = []firing{
 	{name: "curl's folder", class: envallow.Tool, program: "curl", args: []string{"-s", "http://127.0.0.1:1/"}, variable: "CURL_HOME", value: "$D/c", files: map[string]string{"c/.curlrc": "trace = $M\n"}},
 
 	{name: "another compiler", class: envallow.Build, program: "make", args: []string{"-C", "$D", "x"}, variable: "CC", value: "$X", files: map[string]string{"x.c": "int main(){}"}},
-	{name: "make's flags", class: envallow.Build, program: "make", args: []string{"-C", "$D", "-f", "Makefile"}, variable: "MAKEFLAGS", value: "$(shell touch $M)", files: map[string]string{"Makefile": "all:\n"}},
+	{name: "make's flags", class: envallow.Build, program: "make", args: []string{"-C", "$D", "-f", "Makefile"}, variable: "MAKEFLAGS", value: `--eval=$$(shell\ touch\ $M)`, files: map[string]string{"Makefile": "all:\n"}},
 	{name: "a makefile before the makefile", class: envallow.Build, program: "make", args: []string{"-C", "$D", "-f", "Makefile"}, variable: "MAKEFILES", value: "$D/evil.mk", files: map[string]string{"Makefile": "all:\n", "evil.mk": "X:=$(shell touch $M)\n"}},
 	{name: "gcc's passes", class: envallow.Build, program: "gcc", args: []string{"-c", "-o", "$D/x.o", "$D/x.c"}, variable: "COMPILER_PATH", value: "$D/bin", files: map[string]string{"x.c": "int x;", "bin/cc1": script, "bin/as": script}},
 	{name: "dependencies written anywhere", class: envallow.Build, program: "gcc", args: []string{"-c", "-o", "$D/x.o", "$D/x.c"}, variable: "DEPENDENCIES_OUTPUT", value: "$M x", files: map[string]string{"x.c": "int x;"}},
