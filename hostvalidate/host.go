@@ -74,12 +74,11 @@ func parseName(s string) (h host, end int, why Reason) {
 				return h, end, HostHyphen
 			}
 			last = label
-		} else if c == dot || last == "" { // else one trailing dot
-			if c != dot && end == 0 {
-				return h, end, HostMissing
-			}
+		} else if c == dot {
 			return h, end, HostDots
-		}
+		} else if end == 0 {
+			return h, end, HostMissing
+		} // else one trailing dot
 		if c != dot {
 			break
 		}
@@ -112,7 +111,9 @@ var classes = func() (c [256]byte) {
 	for _, span := range [...]struct {
 		first, last, class byte
 	}{
-		{'a', 'z', inName}, {'0', '9', inName}, {'A', 'Z', inName | inUpper}, {'-', '-', inName}, {'_', '_', inName}, {'.', '.', dot},
+		{'a', 'z', inName}, {'0', '9', inName}, {'-', '-', inName}, {'_', '_', inName},
+		{'A', 'Z', inName | inUpper},
+		{'.', '.', dot},
 	} {
 		for b := span.first; b <= span.last; b++ {
 			c[b] = span.class

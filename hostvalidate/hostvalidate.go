@@ -46,6 +46,8 @@
 //     Browsers that send Sec-Fetch-Site are stopped; for the others, change no state on GET.
 //   - Safety of a declared name. Whoever controls it, or its DNS, or a name below a .suffix, is let in. A suffix
 //     under which anyone can register, such as .ts.net, lets anyone in.
+//   - Links from other sites. Where the browser sends Sec-Fetch-Site, a plain link from another site's page to this
+//     server is refused like an image there; typed addresses and bookmarks are served.
 //   - Requests that other software answers before this handler, or that reach a mux beside it.
 //   - CORS. A page of Config.Origins is served; whether the browser lets it read the answer is up to CORS headers.
 //
