@@ -213,8 +213,11 @@ func newPolicy(c Config, windows bool) (*Policy, error) {
 	if windows {
 		for s := range strings.FieldsSeq(windowsSession) {
 			e := p.names.at(s)
-			e.class, e.known = Session, true
+			e.class, e.known, e.anchor = Session, true, true
 		}
+	}
+	for _, s := range [...]string{"PATH", "HOME", "PWD", "TMPDIR", "TMP", "TEMP"} {
+		p.names.at(s).anchor = true
 	}
 	if c.Harden {
 		for _, kv := range hardening {
@@ -521,7 +524,7 @@ func (p *Policy) judgeOverride(name, value string) verdict {
 		v.Reason = Hardened
 	case f.class.hijacks():
 		v.Reason = Hijack
-	case f.class == Location, f.class == Session && anchors(name):
+	case f.class == Location, f.entry != nil && f.entry.anchor:
 		v.Reason = Protected
 	default:
 		v.Keep, v.Reason = true, Inherited
@@ -581,13 +584,4 @@ func hasPrefix(prefixes []string, name string, folded bool) bool {
 		}
 	}
 	return false
-}
-
-// anchors reports whether a name of the short list tells programs where to look.
-func anchors(name string) bool {
-	switch strings.ToUpper(name) {
-	case "PATH", "HOME", "PWD", "TMPDIR", "TMP", "TEMP":
-		return true
-	}
-	return strings.Contains(" "+windowsSession+" ", " "+strings.ToUpper(name)+" ")
 }

@@ -23,6 +23,7 @@ type entry struct {
 	known    bool     // the table has it; a known Unlisted name is harmless
 	dropped  bool     // Config.Drop
 	hardened bool     // Config.Harden
+	anchor   bool     // of the short list, and tells programs where to look
 	kept     []string // Config.Keep, as spelt there
 	check    func(value string) error
 	role     word

@@ -36,9 +36,7 @@ func (p *Policy) plain(v *verdict, f found, value string) bool {
 	case "TZ":
 		ok = ok && plainZone(value)
 	default:
-		if !p.windows || !strings.Contains(" "+windowsSession+" ", " "+name+" ") {
-			ok = ok && !strings.ContainsAny(value, "/%")
-		}
+		ok = ok && (f.entry != nil && f.entry.anchor || !strings.ContainsAny(value, "/%"))
 	}
 	if !ok {
 		v.entry = ""
