@@ -54,9 +54,9 @@
 //
 // # Cost
 //
-// Read of a small file takes about half the time of os.ReadFile, with CheckParents a few microseconds more for each
-// folder. Write is two fsyncs, and everything else is lost in their noise; it reads the names in the folder once. The
-// bench module prints the ratios.
+// Read of 1 KiB takes about 0.6 of the time of os.ReadFile; with CheckParents about 1.4 of it, for a path of five
+// folders. Write takes the time of its two fsyncs, and of reading the names in the folder. A file with a second name is
+// refused after 31 ms. The bench module prints the ratios.
 package privatefile
 
 import (
@@ -89,7 +89,8 @@ type Config struct {
 	AllowHardlinks bool
 	// CheckParents also refuses a path through folders where others may exchange names: each folder, and each link on
 	// the way, up to the root must belong to us or to root, and may be writable for others only with the sticky bit
-	// (OpenSSH's StrictModes). False is weaker: whoever may write in a folder on the way chooses the file.
+	// (OpenSSH's StrictModes, which stop at the home directory). False is weaker: whoever may write in a folder on the
+	// way chooses the file. On Windows nothing is checked, see Report.Unverified.
 	CheckParents bool
 }
 

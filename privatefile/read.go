@@ -182,8 +182,11 @@ func openPrivate(path string, flags int, c Config) (handle, Report, status, erro
 	}
 	r, st, err := inspect(h, c)
 	// Where Create has only link(2), its file has two names for a moment.
-	for wait := time.Millisecond; wait < 32*time.Millisecond && errors.Is(err, Hardlinked); wait *= 2 {
-		time.Sleep(wait)
+	for try := range 5 {
+		if !errors.Is(err, Hardlinked) {
+			break
+		}
+		time.Sleep(time.Millisecond << try)
 		r, st, err = inspect(h, c)
 	}
 	if err != nil {
