@@ -157,7 +157,7 @@ func (s *shard) add(tag tag, at slot, expired horizon) bool {
 // noFloor is the age of a newcomer that no floor can reach.
 const noFloor = 1 << 48
 
-// sample is how many entries are looked at for one that has expired, or else for one whose account has most.
+// sample is how many entries are looked at for one that has expired, and again for one whose account has most.
 const sample = 8
 
 // room finds a place for a newcomer of that age and account. If all are taken it forgets the oldest entry of an account,
@@ -168,44 +168,67 @@ func (s *shard) room(when slot, own uint16, expired horizon) uint16 {
 		s.taken++
 		return s.taken
 	}
-	var victim, most uint16
-	var floor slot
-	for seen, left := 0, last; seen < sample && left > 0; left-- {
+	var best victim
+	for seen, left := 0, last; seen < sample && left > 0; left-- { // those that were taken longest ago
 		s.hand = s.hand%last + 1
-		place, e := s.hand, &s.entries[s.hand]
-		if e.owner == pinned {
-			if e.at.slot() < expired.added {
-				s.unlink(place)
-				return place
+		if e := &s.entries[s.hand]; e.owner != pinned {
+			v := s.victim(s.hand)
+			if v.floor < expired.signed {
+				return s.forget(v.place)
 			}
-			continue
-		}
-		seen++
-		count, at := uint16(1), e.at.slot()
-		if e.owner != nobody {
-			a := &s.accounts[e.owner]
-			place, count = s.oldest(e.owner), a.count
-			at = s.entries[place].at.slot()
-			if count == 1 {
-				at = max(at, a.floor.slot()) // the account's floor would become the shard's
-			}
-		}
-		if at < expired.signed {
-			return s.forget(place)
-		}
-		if victim == 0 || count > most || count == most && at < floor {
-			victim, most, floor = place, count, at
+			best = best.orRather(v)
+			seen++
+		} else if e.at.slot() < expired.added {
+			s.unlink(s.hand)
+			return s.hand
 		}
 	}
-	if victim == 0 {
+	for i := range sample { // all round the circle, because a flood fills a part of it
+		place := uint16((int(s.hand)+i*int(last)/sample)%int(last)) + 1
+		if s.entries[place].owner != pinned {
+			best = best.orRather(s.victim(place))
+		}
+	}
+	if best.place == 0 || best.floor >= when && (best.count == 1 || s.entries[best.place].owner == own) {
 		return 0
 	}
-	shared := most == 1 // then the shard's floor is raised, else only the account's
-	if (shared || s.entries[victim].owner == own) && when <= floor {
-		return 0
+	if best.floor >= expired.signed {
+		s.overflow++
 	}
-	s.overflow++
-	return s.forget(victim)
+	return s.forget(best.place)
+}
+
+// A victim is an entry that may be forgotten, and what that would cost.
+type victim struct {
+	place uint16
+	count uint16 // of entries that its account has; with 1 the shard's floor is raised, else the account's
+	floor slot   // to which it is raised; 0 if it is there already
+}
+
+// victim is the oldest entry of the account that owns the given one.
+func (s *shard) victim(place uint16) victim {
+	v := victim{place, 1, s.entries[place].at.slot()}
+	if own := s.entries[place].owner; own != nobody {
+		a := &s.accounts[own]
+		v = victim{s.oldest(own), a.count, s.entries[s.oldest(own)].at.slot()}
+		if a.count == 1 {
+			v.floor = max(v.floor, a.floor.slot())
+		} else if v.floor <= a.floor.slot() {
+			v.floor = 0
+		}
+	}
+	if v.floor <= s.floor {
+		v.floor = 0
+	}
+	return v
+}
+
+// orRather chooses the larger account, then the lower floor.
+func (v victim) orRather(w victim) victim {
+	if v.place == 0 || w.count > v.count || w.count == v.count && w.floor < v.floor {
+		return w
+	}
+	return v
 }
 
 // forget makes room of an entry that is the oldest of its account, or nobody's.
