@@ -58,7 +58,7 @@ const (
 	classes // their number
 )
 
-func (c Class) hijacks() bool { return c >= Loader && c < classes }
+func (c Class) hijacks() bool { return c >= Loader }
 
 func (c Class) text() string {
 	switch c {

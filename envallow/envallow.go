@@ -245,7 +245,7 @@ func newPolicy(c Config, windows bool) (*Policy, error) {
 		if !name("KeepPrefix", s) {
 			continue
 		}
-		if f, _ := p.look(strings.ToUpper(s)+"X", windows); f.class.hijacks() {
+		if f, _ := p.look(s, windows); f.class.hijacks() {
 			fail("KeepPrefix", "%s is a family that hijacks programs; name each variable in Keep", quote(s))
 		}
 		if hasPrefix(p.dropPrefix, s, true) {

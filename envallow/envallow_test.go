@@ -91,7 +91,7 @@ var decisions = []struct {
 	{"a hijacker by its ending", decision{"ACME_PAGER", "x", envallow.Hijack, envallow.Hijack, envallow.Helper}},
 	{"an ending in two words", decision{"ACME_PLUGIN_PATH", "x", envallow.Hijack, envallow.Hijack, envallow.Loader}},
 	{"an ending alone", decision{"_PAGER", "x", envallow.NotListed, envallow.Inherited, envallow.Unlisted}},
-	{"a beginning alone", decision{"LD_", "x", envallow.NotListed, envallow.Inherited, envallow.Unlisted}},
+	{"a beginning alone", decision{"LD_", "x", envallow.Hijack, envallow.Hijack, envallow.Loader}},
 	{"a wide family's harmless part", decision{"GIT_AUTHOR_NAME", "Ada", envallow.NotListed, envallow.Inherited, envallow.Unlisted}},
 	{"a harmless name within a family", decision{"CGO_ENABLED", "0", envallow.NotListed, envallow.Inherited, envallow.Unlisted}},
 	{"a location", decision{"XDG_CONFIG_HOME", "/home/u/.config", envallow.NotListed, envallow.Inherited, envallow.Location}},
@@ -144,11 +144,11 @@ func TestSecretNames(t *testing.T) {
 	secrets := strings.Fields(`TOKEN GH_TOKEN GITHUB_TOKEN MY_PAT DB_PASS DB_PASSWORD DbPassword dbPassword my_app_password FOO_PASSPHRASE FOO_AUTH FOO_APIKEY
 		OPENAI_API_KEY OPENAI_API_KEYS API_KEY_2 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AZURE_STORAGE_KEY FAL_KEY KEY SECRET_KEY_BASE MYSQL_PWD DATABASE_URL
 		REDIS_URL MONGODB_URI SLACK_WEBHOOK_URL SENTRY_DSN DB_CONNECTION_STRING PG_URL API_TOKENS TF_TOKEN_app_terraform_io ACTIONS_ID_TOKEN_REQUEST_TOKEN
-		PASSWORD_FILE SSHPASS SESSION_COOKIE apiKey clientSecret WALLET_MNEMONIC SERVICE_CREDENTIALS SSH_KEYS PASSWORD_MIN_LENGTH_SECRET BW_SESSION`)
+		PASSWORD_FILE SSHPASS SESSION_COOKIE apiKey clientSecret WALLET_MNEMONIC SERVICE_CREDENTIALS SSH_KEYS PASSWORD_MIN_LENGTH_SECRET BW_SESSION PGPASSWORD ldapPasswd ROOT_PW TELEGRAM_API_HASH MYPASSPHRASE_1`)
 	lookalikes := strings.Fields(`MONKEY TURKEY KEYBOARD KEYBOARD_LAYOUT KEYMAP KEYTIMEOUT AUTHOR AUTHORS TOKENIZER TOKENIZERS_PARALLELISM MAX_TOKENS MAX_TOKEN CONTEXT_TOKENS
 		TOKEN_LIMIT TOKEN_TTL PASSWORD_MIN_LENGTH SECRET_NAME PUBLIC_KEY SSH_PUBLIC_KEY SORT_KEY CACHE_KEY PRIVATE_NETWORK_NAME BYPASS_CACHE COMPASS PASSENGERS
 		SECRETARY CREDITS ACCESSIBILITY AUTH_MODE SERVICE_URL SUPABASE_URL DB_HOST REDIS_HOST FEATURE_KEYS TOKENS PATH_KEYS_COUNT KEYSTONE_REGION NUM_TOKEN API_VERSION
-		CLIENT_ID STRING_TABLE URL ACCOUNT_ID TOTAL_TOKEN_COUNT`)
+		CLIENT_ID STRING_TABLE URL ACCOUNT_ID TOTAL_TOKEN_COUNT TOKEN_ENDPOINT SECRETS_MANAGER_REGION PASSWORDLESS PASSWDQC`)
 	p := policy(t, envallow.Config{Mode: envallow.Inherit})
 	for _, name := range secrets {
 		require.Equal(t, []envallow.Decision{{Name: name, Class: envallow.Secret, Reason: envallow.SecretName}}, p.Explain([]string{name + "=x"}), name)

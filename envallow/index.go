@@ -185,6 +185,8 @@ func (l *lists) look(name string, windows bool) (f found, ok bool) {
 			var role word
 			if w != nil {
 				role = w.role
+			} else if compound(name[from:i]) {
+				role = secretWord
 			}
 			if role != 0 || name[from] < '0' || name[from] > '9' {
 				before, last = last, role
@@ -202,7 +204,7 @@ func (l *lists) look(name string, windows bool) (f found, ok bool) {
 		switch {
 		case c == '_':
 			from, wordHash = i+1, 0
-			if e := l.families.find(hash, name[:i+1]); e != nil && i+1 < len(name) {
+			if e := l.families.find(hash, name[:i+1]); e != nil {
 				f.class = e.class
 			}
 		case boundary:
@@ -224,4 +226,15 @@ func (l *lists) look(name string, windows bool) (f found, ok bool) {
 	}
 	f.secret = f.secret || f.class == Secret
 	return f, name != ""
+}
+
+// compound reports whether a word that the vocabulary lacks is one of the compounds that no other word ends like:
+// PGPASSWORD, LDAPPASSWD.
+func compound(text string) bool {
+	for _, tail := range [...]string{"PASSWORD", "PASSWD", "PASSPHRASE"} {
+		if len(text) > len(tail) && equalFold(tail, text[len(text)-len(tail):]) {
+			return true
+		}
+	}
+	return false
 }
