@@ -153,6 +153,7 @@ var hostRows = []row{
 	{name: "declared network", config: hosts("100.64.0.0/10"), request: host("100.127.255.255")},
 	{name: "beside a declared network", config: hosts("100.64.0.0/10"), request: host("100.128.0.0"), want: hostvalidate.HostUndeclared, suggest: "100.128.0.0"},
 	{name: "declared network, mapped", config: hosts("::ffff:10.0.0.0/104"), request: host("10.1.2.3")},
+	{name: "all of IPv4, mapped", config: hosts("::ffff:0:0/96"), request: host("10.1.2.3")},
 	{name: "declared IPv6 network", config: hosts("fd7a:115c:a1e0::/48"), request: host("[fd7a:115c:a1e0::5]")},
 	{name: "a name is in no network", config: hosts("0.0.0.0/0", "::/0"), request: host("evil.example"), want: hostvalidate.HostUndeclared, suggest: "evil.example"},
 
