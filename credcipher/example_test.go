@@ -229,6 +229,29 @@ func ExampleOpenDir() {
 	// first <nil>
 }
 
+// An older envelope, put back, is a good one, unless the Binding has a generation that is kept where the attacker cannot
+// write: a row of a database, a counter of a TPM. Raise it there after the new envelope is written.
+func ExampleBinding() {
+	ring, _ := credcipher.StaticKey(exampleKey())
+	c, err := credcipher.New(credcipher.Config{Keyring: ring})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	at := func(generation int) credcipher.Binding {
+		return credcipher.Binding{"gateway", "telegram.json", "generation", fmt.Sprint(generation)}
+	}
+	older, _ := c.Seal([]byte("revoked token"), at(41))
+	newer, _ := c.Seal([]byte("token"), at(42))
+	_, _, err = c.Open(newer, at(42))
+	fmt.Println(err)
+	_, _, err = c.Open(older, at(42))
+	fmt.Println(errors.Is(err, credcipher.ErrWrongKeyOrContext))
+	// Output:
+	// <nil>
+	// true
+}
+
 func ExampleInspect() {
 	ring, _ := credcipher.StaticKey(bytes.Repeat([]byte{1}, 32))
 	c, _ := credcipher.New(credcipher.Config{Keyring: ring})

@@ -383,10 +383,10 @@ func TestResealMigrates(t *testing.T) {
 	t.Run("the list of a file marker moves and counts too", func(t *testing.T) {
 		s := newStore(t)
 		path := filepath.Join(s.dir, "marks")
-		m, err := credcipher.NewFileMarker(path, rotating{&atomic.Bool{}})
-		require.NoError(t, err)
 		rotated := &atomic.Bool{}
-		m, err = credcipher.OpenFileMarker(path, rotating{rotated})
+		_, err := credcipher.NewFileMarker(path, rotating{rotated})
+		require.NoError(t, err)
+		m, err := credcipher.OpenFileMarker(path, rotating{rotated})
 		require.NoError(t, err)
 		s.add("a.json", whole(t, oldRing, "a.json", "x"))
 		rotated.Store(true)
