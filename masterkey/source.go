@@ -144,6 +144,8 @@ func (b *bounded) create(ctx context.Context, data []byte) error {
 // bound gives each step that ends outside this program the deadline, and none to a human who types a passphrase.
 func bound(s Source, limit time.Duration) Source {
 	switch s := s.(type) {
+	case nil:
+		return nil // which Load refuses
 	case *passphrase:
 		return &passphrase{s.read, bound(s.inner, limit), s.known}
 	case *wrapped:

@@ -22,7 +22,7 @@ import (
 func TestHelperStartsFirst(t *testing.T) {
 	dir, account, how := os.Getenv("MERLON_DIR"), os.Getenv("MERLON_ACCOUNT"), os.Getenv("MERLON_HOW")
 	if dir == "" {
-		t.Skip("only as another test's child")
+		return // this is a child's part of another test
 	}
 	for { // the parent lets all go at once
 		if _, err := os.Stat(filepath.Join(dir, "go")); err == nil {

@@ -195,7 +195,7 @@ func TestSocketOfAnotherUser(t *testing.T) {
 func TestHelperListens(t *testing.T) {
 	name := os.Getenv("MERLON_LISTEN")
 	if name == "" {
-		t.Skip("only as another test's child")
+		return // this is a child's part of another test
 	}
 	l, err := net.Listen("unix", name)
 	require.NoError(t, err)
