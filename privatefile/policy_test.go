@@ -96,9 +96,11 @@ func TestErrorTextIsOneLine(t *testing.T) {
 	require.True(t, strings.HasPrefix(text, "privatefile: read "), text)
 	require.NotContains(t, text, "\n")
 	require.NotContains(t, text, "\r")
-	require.Contains(t, text, "2777")
+	require.Contains(t, text, `("a\rb")`)
+	require.Contains(t, text, "(mode 2777)")
 	require.Contains(t, text, "user 7")
 	require.Equal(t, 1, strings.Count(text, "privatefile"))
+	require.NotContains(t, (&privatefile.Error{Op: "read", Path: "p", Reason: privatefile.Symlink}).Error(), "(")
 }
 
 func TestConfigDecodesFromJSON(t *testing.T) {
@@ -175,6 +177,7 @@ func TestBadPath(t *testing.T) {
 		"a slash alone":        "/",
 		"a NUL, where C stops": dir + "/f\x00.bak",
 		"a NUL in a folder":    dir + "\x00/f",
+		"a NUL alone":          "\x00",
 	} {
 		t.Run(name, func(t *testing.T) {
 			for op, err := range each(t, path, privatefile.Config{}) {

@@ -203,7 +203,7 @@ func (c Config) admit(path string) (dir, name string, err error) {
 	}
 	dir, name = filepath.Split(path)
 	// A slash at the end would make open follow a link, whatever its flags.
-	if name == "" || name == "." || name == ".." || strings.IndexByte(path, 0) >= 0 || !plainName(name) {
+	if name == "" || name == "." || name == ".." || strings.Contains(path, "\x00") || !plainName(name) {
 		return "", "", refuse(BadPath, 0)
 	}
 	if c.CheckParents {
@@ -233,14 +233,16 @@ func inspect(h handle, c Config) (Report, status, error) {
 	}
 	keep := c.keep(h, st.mode)
 	r.Tainted = loose(st.mode, keep)&0o022 != 0
-	switch {
-	case r.Tainted && !c.AllowTainted:
+	if r.Tainted && !c.AllowTainted {
 		return r, st, refuse(Tainted, r.Before)
-	case loose(st.mode, keep) == 0:
+	}
+	if loose(st.mode, keep) == 0 {
 		return r, st, nil
-	case c.OnLoose == Reject:
+	}
+	switch c.OnLoose {
+	case Reject:
 		return r, st, refuse(Loose, r.Before)
-	case c.OnLoose == Warn:
+	case Warn:
 		r.Warnings = []string{fmt.Sprintf("mode %04o is more than 0600: chmod 600 it", octal(r.Before))}
 		return r, st, nil
 	}
@@ -292,14 +294,16 @@ func adopt(h handle, c Config) (Report, status, error) {
 
 // identity judges what no chmod can mend.
 func (st status) identity(c Config) Reason {
-	switch {
-	case st.mode&fs.ModeSymlink != 0:
+	if st.mode&fs.ModeSymlink != 0 {
 		return Symlink
-	case !st.mode.IsRegular():
+	}
+	if !st.mode.IsRegular() {
 		return NotRegular
-	case st.owner != geteuid() && !(st.owner == 0 && c.Owner == SelfOrRoot):
+	}
+	if st.owner != geteuid() && !(st.owner == 0 && c.Owner == SelfOrRoot) {
 		return ForeignOwner
-	case st.links > 1 && !c.AllowHardlinks: // 0: replaced since it was opened, but whole
+	}
+	if st.links > 1 && !c.AllowHardlinks { // 0: replaced since it was opened, but whole
 		return Hardlinked
 	}
 	return 0

@@ -34,12 +34,12 @@ func open(path string, flags int) (handle, error) { return openAt(unix.AT_FDCWD,
 
 func openAt(dir int, path string, flags int) (handle, error) {
 	fd, err := again(func() (int, error) { return unix.Openat(dir, path, flags, 0o600) })
-	switch {
-	case err == nil:
+	switch err {
+	case nil:
 		return handle(fd), nil
-	case err == unix.ELOOP || err == unix.EMLINK: // FreeBSD says EMLINK
+	case unix.ELOOP, unix.EMLINK: // FreeBSD says EMLINK
 		return 0, &Error{Reason: Symlink, Err: err}
-	case err == unix.ENXIO || err == unix.EISDIR || err == unix.EOPNOTSUPP: // a FIFO nobody reads, a socket, a folder
+	case unix.ENXIO, unix.EISDIR, unix.EOPNOTSUPP: // a FIFO nobody reads, a folder, a socket
 		return 0, &Error{Reason: NotRegular, Err: err}
 	}
 	return 0, err
@@ -161,7 +161,8 @@ func (d folder) replace(from, to string) error {
 // moveNew gives from the name to, unless something has it.
 func (d folder) moveNew(from, to string) error {
 	err := renameNoReplace(int(d.Fd()), from, to)
-	if err == unix.EINVAL || err == unix.ENOSYS || err == unix.ENOTSUP { // NFS has no such rename, but link(2)
+	switch err {
+	case unix.EINVAL, unix.ENOSYS, unix.ENOTSUP: // NFS has no such rename, but link(2)
 		return d.linkNew(from, to)
 	}
 	return err
@@ -245,14 +246,16 @@ func checkParent(path string, us int) (link bool, err error) {
 	}
 	s := statusOf(&st)
 	link = s.mode&fs.ModeSymlink != 0
-	switch {
-	case s.owner != us && s.owner != 0:
+	if s.owner != us && s.owner != 0 {
 		return link, &Error{Reason: UnsafeParent, Parent: path, Err: fmt.Errorf("it belongs to user %d", s.owner)}
-	case link: // its mode means nothing
+	}
+	if link { // its mode means nothing
 		return true, nil
-	case !s.mode.IsDir():
+	}
+	if !s.mode.IsDir() {
 		return false, unix.ENOTDIR
-	case s.mode&0o022 != 0 && s.mode&fs.ModeSticky == 0:
+	}
+	if s.mode&0o022 != 0 && s.mode&fs.ModeSticky == 0 {
 		return false, &Error{Reason: UnsafeParent, Parent: path, Mode: bits(s.mode)}
 	}
 	return false, nil
