@@ -47,6 +47,8 @@
 //   - The key: package masterkey obtains and rotates it. Whoever has it reads everything, also what was sealed
 //     before. File modes: package privatefile. Memory: Go copies; derived keys are cleared, plaintext is the caller's.
 //   - With [Cipher.SealFields], the members around the sealed ones: they stay readable and can be edited.
+//   - On Windows and other systems without flock(2), Reseal keeps no owner, what a killed writer left is removed after an
+//     hour only, and a file Marker is for one process.
 //   - v1 envelopes (Config.LegacyKey) know neither place nor commitment: as long as LegacyKey is set, one of them can
 //     be moved over any document. Unset it once Reseal is through.
 //

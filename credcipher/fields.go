@@ -18,7 +18,8 @@ import (
 // empty, repeats, contains another one, names nothing, or leads through a member that the document has twice or again
 // in other letters: a reader that folds case would take the other one.
 //
-// What stands around the sealed values can be read and edited by anyone. To seal a value again, open it first.
+// What stands around the sealed values can be read and edited by anyone. A value that is an envelope already is sealed
+// once more; to replace it, open the fields first.
 func (c *Cipher) SealFields(doc []byte, pointers []string, b Binding) ([]byte, error) {
 	spans, err := c.fields(doc, pointers, b)
 	if err != nil {

@@ -106,19 +106,21 @@ func (m *fileMarker) Sealed(b Binding) (bool, error) {
 }
 
 func (m *fileMarker) MarkSealed(b Binding) error {
+	m.mu.Lock()
+	known := m.seen[digest(b)]
+	m.mu.Unlock()
+	if known {
+		return nil
+	}
 	_, err := m.update([]Binding{b})
 	return err
 }
 
-// update adds places to the file and returns the id of the key that the list is under. Without places it only moves the
-// list to the primary key.
+// update adds places to the file, moves the list to the primary key, and returns the id of that. It writes only if there
+// is something to change.
 func (m *fileMarker) update(places []Binding) (keyID string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	known := func(b Binding) bool { return m.seen[digest(b)] }
-	if len(places) > 0 && !slices.ContainsFunc(places, func(b Binding) bool { return !known(b) }) {
-		return "", nil
-	}
 	root, err := os.OpenRoot(filepath.Dir(m.path))
 	if err != nil {
 		return "", fmt.Errorf("credcipher: marker: %w", err)
@@ -134,7 +136,7 @@ func (m *fileMarker) update(places []Binding) (keyID string, err error) {
 	if err != nil {
 		return "", err
 	}
-	places = slices.DeleteFunc(slices.Clone(places), known)
+	places = slices.DeleteFunc(slices.Clone(places), func(b Binding) bool { return m.seen[digest(b)] })
 	if len(places) == 0 && !info.NeedsReseal {
 		return info.KeyID, nil
 	}

@@ -140,27 +140,22 @@ func (c *Cipher) reseal(ctx context.Context, dir *os.Root, files []string, bind 
 	return report, errors.Join(errs...)
 }
 
-// markAll marks places, moves the list of a file marker to the primary key, and counts it.
+// markAll marks places under Migrate. The list of a file marker is moved to the primary key, and counted.
 func (c *Cipher) markAll(seen []Binding, keyIDs map[string]int) error {
-	if c.policy == Migrate {
-		if m, ok := c.marker.(*fileMarker); ok {
-			if _, err := m.update(seen); err != nil {
-				return err
-			}
-		} else {
-			for _, b := range seen {
-				if err := c.marker.MarkSealed(b); err != nil {
-					return fmt.Errorf("mark the place of an envelope: %w", err)
-				}
-			}
-		}
+	if c.policy != Migrate {
+		seen = nil
 	}
 	if m, ok := c.marker.(*fileMarker); ok {
-		id, err := m.update(nil)
-		if err != nil {
-			return err
+		id, err := m.update(seen)
+		if err == nil {
+			keyIDs[id]++
 		}
-		keyIDs[id]++
+		return err
+	}
+	for _, b := range seen {
+		if err := c.marker.MarkSealed(b); err != nil {
+			return fmt.Errorf("mark the place of an envelope: %w", err)
+		}
 	}
 	return nil
 }
