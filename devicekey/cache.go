@@ -21,7 +21,8 @@ func (k *Key) CacheFor(d time.Duration) {
 	}
 }
 
-// Lock forgets the open private key, also one that a Sign under way is about to keep. The next Sign asks the Protector.
+// Lock forgets the open private key, also one that a Sign under way is about to keep. The next Sign asks the
+// Protector.
 func (k *Key) Lock() {
 	if k.ready() == nil {
 		k.cache.forget()

@@ -46,10 +46,10 @@ func TestCacheEndsInTime(t *testing.T) {
 			require.Zero(t, sign(t, k, v))
 			time.Sleep(period/3 - 1) // use does not prolong it
 		}
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		require.Zero(t, sign(t, k, v))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		require.Nil(t, devicekey.Opened(k), "no Sign is needed for it to end")
 		require.Equal(t, make([]byte, 64), []byte(open), "and it is cleared")

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package devicekey keeps the Ed25519 key with which a device or service proves who it is, so that a copied file, backup
-// or disk image lets nobody sign in its name (finding LOW-01, CWE-312, CWE-522), and a damaged or locked key never
-// becomes a new identity (CWE-636).
+// Package devicekey keeps the Ed25519 key with which a device or service proves who it is, so that a copied file,
+// backup or disk image lets nobody sign in its name (finding LOW-01, CWE-312, CWE-522), and a damaged or locked key
+// never becomes a new identity (CWE-636).
 //
 // It usually goes wrong in one of these ways. The key rests as PEM that whoever reads can use, and mode 0600 goes no
 // further than this machine's disk. Or the code that meets an error makes a new key, over the old one. Or a format
@@ -10,7 +10,7 @@
 //
 //	os.WriteFile(path, pem.EncodeToMemory(block), 0o600)              // the key as it is
 //	key, err := load(path); if err != nil { key = generate(path) }    // locked, short, unreadable: a new identity
-//	ssh.ParseRawPrivateKeyWithPassphrase(text, phrase)                // AES-CTR: 111 of 160 flipped bits parsed
+//	ssh.ParseRawPrivateKeyWithPassphrase(text, phrase)                // AES-CTR: parses with a flipped bit
 //
 // The last gives the private key away, once it has signed one message with the right and one with the changed public
 // half (RUSTSEC-2022-0093).
@@ -21,6 +21,9 @@
 //	if errors.Is(err, fs.ErrNotExist) { // and nothing else: here a first start
 //		key, err = devicekey.Generate(ctx, path, protector)
 //	}
+//	if err != nil {
+//		return err
+//	}
 //	signature, err := key.Sign(nil, challenge, crypto.Hash(0))
 //
 // A [Key] is a crypto.Signer, good for x509.CreateCertificate, tls.Certificate and ssh.NewSignerFromSigner. The
@@ -28,7 +31,9 @@
 //
 //	type atRest struct{ *credcipher.Cipher }
 //
-//	func (c atRest) Protect(_ context.Context, secret []byte, where []string) ([]byte, error) { return c.Seal(secret, where) }
+//	func (c atRest) Protect(_ context.Context, secret []byte, where []string) ([]byte, error) {
+//		return c.Seal(secret, where)
+//	}
 //	func (c atRest) Unprotect(_ context.Context, doc []byte, where []string) ([]byte, error) {
 //		secret, _, err := c.Open(doc, where)
 //		return secret, err
@@ -36,32 +41,34 @@
 //
 // # Guarantees
 //
-//   - The private key is never written but sealed. [Generate], [Import] and [Key.Rewrap] open what they sealed before
-//     they write it, read it back afterwards, and refuse a [Protector] whose sealed bytes show the secret; Load refuses
-//     a file of that kind too. A nil Protector refuses.
-//   - Generate and Import never replace anything, and of many at once, also in many processes, one wins. Rewrap replaces
-//     atomically and durably. The file is private and judged as package privatefile does; see there.
-//   - Only a missing file matches fs.ErrNotExist. A locked, absent or other Protector, a damaged, loose or linked file
-//     is an error with another [Reason], and leaves the file as it is (a mode that let others read is repaired).
-//   - Every file has one spelling. The Protector binds the secret to the public key, and the public key is computed from
-//     the secret and compared, at Load and before each use: a file that opens is the key that its ID names. With
-//     Passphrase or credcipher, every change of a single bit is refused; with another Protector, every one that it
-//     notices or that would change the key.
-//   - Sign opens the key, uses it and clears it; [Key.CacheFor] keeps it open for a time, [Key.Lock] forgets. One
-//     opening at a time for each Key: a burst of Signs is one prompt, or one derivation's memory.
+//   - The private key is never written but sealed. [Generate], [Import] and [Key.Rewrap] open what they sealed
+//     before they write it, read it back afterwards, and refuse a [Protector] whose sealed bytes show the secret;
+//     Load refuses a file of that kind too. A nil Protector refuses.
+//   - Generate and Import never replace anything, and of many at once, also in many processes, one wins. Rewrap
+//     replaces atomically and durably. The file is private and judged as package privatefile does; see there.
+//   - Only a missing file matches fs.ErrNotExist. A locked, absent or other Protector, a damaged, loose or linked
+//     file is an error with another [Reason], and leaves the file as it is (a mode that let others read is
+//     repaired).
+//   - Every file has one spelling. The Protector binds the secret to the public key, and the public key is computed
+//     from the secret and compared, at Load and before each use: a file that opens is the key that its ID names.
+//     With Passphrase or credcipher, every change of a single bit is refused; with another Protector, every one that
+//     it notices or that would change the key.
+//   - Sign opens the key, uses it and clears it; [Key.CacheFor] keeps it open for a time, [Key.Lock] forgets. A
+//     Key opens once at a time: a burst of Signs takes the memory of one derivation, and with CacheFor asks once.
 //   - No printer, encoder or logger gets a byte of the private key out of a Key, and no error holds one.
 //
 // # Not guaranteed
 //
-//   - Whoever can run code as this user can sign: ask the Protector as we do, or read this process's memory. What Sign
-//     clears is its own copies; the runtime's, crypto/ed25519's (until the next garbage collection) and the Protector's
-//     remain. A key that must not be copied at all belongs in a TPM or an agent, which are crypto.Signers too.
-//   - Which key it is. Whoever may write in the folder can put back an older file, or one of another key under the same
-//     Protector: compare [Key.ID] with what you pinned. A deleted file looks like a first start: keep the ID where the
-//     peers are, and generate only if they know none.
+//   - Whoever can run code as this user can sign: ask the Protector as we do, or read this process's memory. What
+//     Sign clears is its own copies; the runtime's, crypto/ed25519's (until the next garbage collection) and the
+//     Protector's remain. A key that must not be copied at all belongs in a TPM or an agent, which are
+//     crypto.Signers too.
+//   - Which key it is. Whoever may write in the folder can put back an older file, or one of another key under the
+//     same Protector: compare [Key.ID] with what you pinned. A deleted file looks like a first start: keep the ID
+//     where the peers are, and generate only if they know none.
 //   - What is signed. Give every protocol its own prefix; replay is for package noncecache.
-//   - Rewrap and the file's other readers: a Key that another process loaded goes on with the sealed bytes it read. Two
-//     Rewraps at once: one of the two remains. A copy made before a Rewrap still opens under the old Protector.
+//   - Rewrap and the file's other readers: a Key that another process loaded goes on with the sealed bytes it read.
+//     Two Rewraps at once: one of the two remains. A copy made before a Rewrap still opens under the old Protector.
 //   - A Protector that waits for ever: [Key.SignContext] ends with its context while it waits for its turn, and the
 //     Protector must end with it too; Sign, by its shape, has none.
 //   - On Windows, what privatefile cannot judge there: access control lists.
@@ -77,6 +84,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -102,11 +110,10 @@ type Key struct {
 // asks p for nothing. After an error a file is there only if writing it succeeded and syncing or reading it back did
 // not; it then holds the key, and Load takes it.
 func Generate(ctx context.Context, path string, p Protector) (*Key, error) {
-	_, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return nil, failed("generate", path, refuse(FileRefused, err)) // unreachable: crypto/rand does not fail
-	}
-	k, err := create(ctx, path, private, p)
+	seed := make([]byte, ed25519.SeedSize)
+	defer clear(seed)
+	rand.Read(seed) // ends the process if it fails
+	k, err := create(ctx, path, ed25519.NewKeyFromSeed(seed), p)
 	return k, failed("generate", path, err)
 }
 
@@ -214,8 +221,8 @@ func (k *Key) ID() string {
 func (k *Key) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "devicekey(%s)", k.ID()) }
 
 // Sign signs message as crypto/ed25519 does: with crypto.Hash(0) the message itself, with crypto.SHA512 its sum
-// (Ed25519ph), with *ed25519.Options also a context. The reader is not used, and may be nil. It is SignContext without
-// an end.
+// (Ed25519ph), with *ed25519.Options also a context. The reader is not used, and may be nil. It is SignContext
+// without an end.
 func (k *Key) Sign(_ io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
 	return k.SignContext(context.Background(), message, opts)
 }
@@ -259,12 +266,13 @@ func (k *Key) sign(ctx context.Context, message []byte, opts crypto.SignerOpts) 
 	return signature, err
 }
 
-// Rewrap seals the key by p from now on, here and in its file, which it replaces atomically. With the Protector that it
-// has already, it moves the key to that one's current master key: do this after a rotation, before the old master key
-// is retired. The old Protector must open the key once more, whatever is cached, and p must open what it sealed.
+// Rewrap seals the key by p from now on, here and in its file, which it replaces atomically. With the Protector that
+// it has already, it moves the key to that one's current master key: do this after a rotation, before the old master
+// key is retired, since what counts a cipher's envelopes does not look into this file. The old Protector must open
+// the key once more, whatever is cached, and p must open what it sealed.
 //
-// The file must still hold this key. After an error it does, under one of the two Protectors, and this Key goes on with
-// the old one.
+// The file must still hold this key. After an error it does, under one of the two Protectors, and this Key goes on
+// with the old one.
 func (k *Key) Rewrap(ctx context.Context, p Protector) error {
 	return k.failed("rewrap", k.rewrap(ctx, p))
 }

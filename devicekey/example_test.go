@@ -56,8 +56,8 @@ func folder() (dir string, remove func()) {
 	return dir, func() { os.RemoveAll(dir) }
 }
 
-// Before, the key lay on the disk for whoever got hold of a copy. After, it is sealed, and what cannot be opened is an
-// error.
+// Before, the key lay on the disk for whoever got hold of a copy. After, it is sealed, and what cannot be opened is
+// an error.
 func Example() {
 	dir, remove := folder()
 	defer remove()

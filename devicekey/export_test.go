@@ -10,6 +10,7 @@ var (
 	Encode = encode
 	Decode = decode
 	Plain  = plain
+	Put    = put
 )
 
 // Opened is the private key that k keeps open, or nil.

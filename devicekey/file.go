@@ -49,7 +49,8 @@ func decode(doc []byte) (public ed25519.PublicKey, sealed []byte, err error) {
 	first, second, _ := bytes.Cut(rest, []byte(middle))
 	public, errPublic := base64.StdEncoding.AppendDecode(nil, first)
 	sealed, errSealed := base64.StdEncoding.AppendDecode(nil, second)
-	if errPublic != nil || errSealed != nil || len(public) != ed25519.PublicKeySize || !bytes.Equal(encode(public, sealed), doc) {
+	if errPublic != nil || errSealed != nil || len(public) != ed25519.PublicKeySize ||
+		!bytes.Equal(encode(public, sealed), doc) {
 		return nil, nil, refuse(Malformed, nil)
 	}
 	return public, sealed, nil

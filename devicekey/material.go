@@ -14,8 +14,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Import takes an unencrypted Ed25519 private key, as PKCS#8 or OpenSSH PEM, into a new sealed file at path, and reads
-// that back before it answers. Like [Generate] it replaces nothing, and it does not change its argument.
+// Import takes an unencrypted Ed25519 private key, as PKCS#8 or OpenSSH PEM, into a new sealed file at path, and
+// reads that back before it answers. Like [Generate] it replaces nothing, and it does not change its argument.
 //
 // An encrypted key is refused: opening it is the work of the program that encrypted it. So is whatever is not exactly
 // one key, and a key whose public half is not its own.
@@ -32,8 +32,8 @@ func Import(ctx context.Context, path string, pem []byte, p Protector) (*Key, er
 	return k, failed("import", path, err)
 }
 
-// ExportOpenSSH gives the key as an OpenSSH private key file under passphrase, which ssh, ssh-keygen and ssh-agent read.
-// It always asks the Protector. An empty passphrase is refused.
+// ExportOpenSSH gives the key as an OpenSSH private key file under passphrase, which ssh, ssh-keygen and ssh-agent
+// read. It always asks the Protector. An empty passphrase is refused.
 //
 // It is for taking the key to such a program and no form to keep it in: the format has no authentication, so that
 // whoever can change the file can change the public half unnoticed. Import the key again to keep it.

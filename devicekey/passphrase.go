@@ -22,13 +22,14 @@ import (
 // RFC 9106, section 4, recommends: 3 passes over 64 MiB, 4 lanes. In FIPS 140 mode it is PBKDF2-HMAC-SHA-256 with
 // 600,000 rounds instead. A nil read refuses everything.
 //
-// The sealed bytes name the whole set by one byte and hold no number that a hostile file could raise or lower: opening
-// takes 64 MiB and a part of a second, once at a time for each Key, and nothing can ask for more. A change of the set
-// in a later release gets a new byte; the old ones will be read by every release.
+// The sealed bytes name the whole set by one byte and hold no number that a hostile file could raise or lower:
+// opening takes 64 MiB and a part of a second, once at a time for each Key, and nothing can ask for more. A change
+// of the set in a later release gets a new byte; the old ones will be read by every release.
 //
-// read is called for each Protect and Unprotect, with their context; what it gives is neither kept nor changed, and is
-// used byte for byte: a newline at the end counts. An empty passphrase is refused. Generate, Import and Rewrap call it
-// twice, so that a prompt confirms itself: two different answers are [WrongPassphrase], and nothing is written.
+// read is called for each Protect and Unprotect, with their context; what it gives is neither kept nor changed, and
+// is used byte for byte: a newline at the end counts. An empty passphrase is refused. Generate, Import and Rewrap
+// call it twice, so that a prompt confirms itself: two different answers are [WrongPassphrase], and nothing is
+// written.
 //
 // How strong the passphrase is decides over a stolen file; nothing here judges it.
 func Passphrase(read func(context.Context) ([]byte, error)) Protector {
@@ -44,8 +45,8 @@ type passphrase struct {
 //	set (1 byte) ‖ salt (16) ‖ commitment (32) ‖ nonce (12) ‖ AES-256-GCM of the secret, and its tag (16)
 //
 // where HKDF-Expand with SHA-256 makes key ‖ commitment, 32 bytes each, of what the set's derivation makes of
-// passphrase and salt. The additional data is all that stands before the nonce, and then each part of the binding after
-// its length in four bytes, big-endian.
+// passphrase and salt. The additional data is all that stands before the nonce, and then each part of the binding
+// after its length in four bytes, big-endian.
 const (
 	setArgon2id = 1
 	setPBKDF2   = 2
@@ -119,27 +120,23 @@ func (p passphrase) derive(ctx context.Context, header []byte) (key, commitment 
 	var stretched []byte
 	if header[0] == setArgon2id {
 		stretched = argon2.IDKey(phrase, salt, 3, 64<<10, 4, keySize)
-	} else if stretched, err = pbkdf2.Key(sha256.New, string(phrase), salt, 600_000, keySize); err != nil {
-		return nil, nil, refuse(NoPassphrase, err) // FIPS 140 mode bounds the passphrase from below
+	} else {
+		stretched = must(pbkdf2.Key(sha256.New, string(phrase), salt, 600_000, keySize))
 	}
 	defer clear(stretched)
-	both, err := hkdf.Expand(sha256.New, stretched, expansion, 2*keySize)
-	if err != nil {
-		return nil, nil, refuse(NoPassphrase, err) // unreachable: the lengths are fixed and good
-	}
+	both := must(hkdf.Expand(sha256.New, stretched, expansion, 2*keySize))
 	return both[:keySize:keySize], both[keySize:], nil
 }
 
-func gcm(key []byte) cipher.AEAD {
-	block, err := aes.NewCipher(key)
+// gcm has a random nonce, which is enough for a key that seals one secret.
+func gcm(key []byte) cipher.AEAD { return must(cipher.NewGCMWithRandomNonce(must(aes.NewCipher(key)))) }
+
+// must is for errors about lengths and hashes, which are constants here.
+func must[T any](v T, err error) T {
 	if err != nil {
-		panic("devicekey: " + err.Error()) // unreachable: the key has 32 bytes
+		panic("devicekey: " + err.Error())
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block) // the key is for one message
-	if err != nil {
-		panic("devicekey: " + err.Error()) // unreachable: the block is AES
-	}
-	return aead
+	return v
 }
 
 func additional(header []byte, binding []string) []byte {

@@ -223,7 +223,8 @@ func reopen(t testing.TB, doc []byte, passphrase string) ed25519.PrivateKey {
 }
 
 // TestFormat holds files that earlier releases wrote. They open for ever: add to testdata, and change nothing in it.
-// TestMain writes a new one, for DEVICEKEY_TEST_PATH and DEVICEKEY_TEST_PHRASE; with GODEBUG=fips140=on it is of set 2.
+// TestMain writes a new one, for DEVICEKEY_TEST_PATH and DEVICEKEY_TEST_PHRASE; with GODEBUG=fips140=on it is of set
+// 2.
 func TestFormat(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.key")
 	require.NoError(t, err)

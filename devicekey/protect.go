@@ -13,18 +13,18 @@ import (
 // A Protector encrypts a secret for rest. Package credcipher with a master key is one, see the example; [Passphrase]
 // is another; a cloud's key service or a TPM can be.
 //
-// Protect returns sealed bytes from which Unprotect makes the secret again, given an equal binding, and nothing without
-// it. Both must authenticate the secret and the binding, whose parts may hold any text: join them with their lengths.
-// Both are called with the caller's context and may be called by many goroutines. The slices they get are neither kept
-// nor changed; what they return belongs to the caller, who clears the secret. An error says locked, absent or denied
-// in the Protector's own terms.
+// Protect returns sealed bytes from which Unprotect makes the secret again, given an equal binding, and nothing
+// without it. Both must authenticate the secret and the binding, whose parts may hold any text: join them with their
+// lengths. Both are called with the caller's context and may be called by many goroutines. The slices they get are
+// neither kept nor changed; what they return belongs to the caller, who clears the secret. An error says locked,
+// absent or denied in the Protector's own terms.
 type Protector interface {
 	Protect(ctx context.Context, secret []byte, binding []string) (sealed []byte, err error)
 	Unprotect(ctx context.Context, sealed []byte, binding []string) (secret []byte, err error)
 }
 
-// protect seals the seed of private, and opens it again before it answers: a Protector that is set up wrongly must not
-// be noticed when it is the only one left that knows the key.
+// protect seals the seed of private, and opens it again before it answers: a Protector that is set up wrongly must
+// not be noticed when it is the only one left that knows the key.
 func protect(ctx context.Context, p Protector, private ed25519.PrivateKey) ([]byte, error) {
 	public := private[ed25519.SeedSize:]
 	seed := private.Seed()
@@ -72,8 +72,8 @@ func unprotect(ctx context.Context, p Protector, sealed []byte, public ed25519.P
 	return private, nil
 }
 
-// exposed finds a part of the seed in sealed, as bytes, hex or base64. It catches the Protector that is no cipher, such
-// as credcipher under a policy that writes plaintext; it is no proof of a good one.
+// exposed finds a part of the seed in sealed, as bytes, hex or base64. It catches the Protector that is no cipher,
+// such as credcipher under a policy that writes plaintext; it is no proof of a good one.
 func exposed(sealed, seed []byte) bool {
 	defer clear(seed)
 	// 12 bytes do not meet by chance (2^-96), and are whole groups of base64, at whatever offset they were encoded.

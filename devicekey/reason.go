@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// A Reason says why something was refused. It is an error itself: errors.Is(err, devicekey.Mismatch). Zero is no reason.
+// A Reason says why something was refused. It is an error itself: errors.Is(err, devicekey.Mismatch). Zero is no
+// reason.
 type Reason uint8
 
 const (
@@ -48,7 +49,7 @@ const (
 	Interrupted
 	// NoPassphrase: the passphrase is empty or could not be read.
 	NoPassphrase
-	// WrongPassphrase: the sealed bytes were made with another passphrase.
+	// WrongPassphrase: the sealed bytes were made with another passphrase, or their salt or commitment was changed.
 	WrongPassphrase
 	// Altered: the passphrase is right, or was not asked for, and the sealed bytes were changed, cut, or made for
 	// another key.
@@ -79,7 +80,7 @@ var advice = [...]string{
 	BadOptions:      "Ed25519 does not sign that; pass crypto.Hash(0) and the message itself",
 	Interrupted:     "the context ended before the key was open",
 	NoPassphrase:    "the passphrase is empty or could not be read",
-	WrongPassphrase: "the passphrase is another one",
+	WrongPassphrase: "the passphrase is not the one that it was sealed with; try again, or restore the file from a backup",
 	Altered:         "the sealed bytes were changed or belong to another key; restore the file from a backup",
 }
 

@@ -22,7 +22,8 @@ import (
 
 var errLocked = errors.New("the vault is locked")
 
-// vault is a Protector that is quick: AES-GCM with the binding as additional data. Its funcs, where set, come between.
+// vault is a Protector that is quick: AES-GCM with the binding as additional data. Its funcs, where set, come
+// between.
 type vault struct {
 	aead        cipher.AEAD
 	protect     func(sealed []byte) ([]byte, error)
