@@ -56,13 +56,16 @@ func hardened(c config) (_ *service, err error) {
 		requests: hosts.Handler, // in front of the mux, which redirects and answers by itself
 		caller:   secrets.MatchString,
 		child: func(cmd *exec.Cmd, overrides map[string]string) error {
+			if err := environment.Apply(cmd); err != nil {
+				return err
+			}
 			env, err := environment.Overlay(cmd.Env, overrides)
 			if err != nil {
-				cmd.Err = err // as Apply does: who drops this error cannot start the tool either
+				cmd.Err = err // as Apply does: a caller who drops this error can't start the tool either
 				return err
 			}
 			cmd.Env = env
-			return environment.Apply(cmd)
+			return nil
 		},
 		store:   state.store,
 		device:  func() (string, error) { return state.device.ID(), nil },
