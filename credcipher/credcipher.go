@@ -95,8 +95,8 @@ var (
 // MaxPlaintext is the most that one envelope holds, in bytes. It bounds the memory that a hostile file can claim.
 const MaxPlaintext = 64 << 20
 
-// maxDocument bounds what is parsed: the largest envelope, and room for other white space in it.
-const maxDocument = MaxPlaintext/3*4 + 64<<10
+// maxDocument bounds what is parsed: the base64 of MaxPlaintext, and 64 KiB for the rest and for other white space.
+const maxDocument = 89_544_020
 
 // A Binding names the place of a document, such as store and file: an envelope opens only where it was sealed. Parts
 // may hold any bytes. Choose names that survive a move of the whole store: an identifier of the store and a path

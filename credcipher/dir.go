@@ -82,12 +82,13 @@ func (d *Dir) Close() error {
 // walk sweeps each directory and gives each plain file to file, if that is not nil.
 func (d *Dir) walk(file func(name string)) error {
 	return fs.WalkDir(d.root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case e.IsDir():
+		}
+		if e.IsDir() {
 			return sweep(d.root, name)
-		case e.Type().IsRegular() && !isTemp(path.Base(name)) && file != nil:
+		}
+		if file != nil && e.Type().IsRegular() && !isTemp(path.Base(name)) {
 			file(name)
 		}
 		return nil

@@ -23,7 +23,7 @@ const (
 	version   = 2
 	algorithm = "HKDF-SHA256-KC-A256GCM"
 
-	beforeID   = `{"_encrypted":{"v":2,"alg":"` + algorithm + `","kid":"`
+	beforeID   = `{"_encrypted":{"v":2,"alg":"HKDF-SHA256-KC-A256GCM","kid":"`
 	beforeBlob = `","blob":"`
 	afterBlob  = `"}}`
 
@@ -32,7 +32,7 @@ const (
 	commitSize = 32
 	nonceSize  = 12
 	tagSize    = 16
-	overhead   = saltSize + commitSize + nonceSize + tagSize
+	overhead   = 92 // the four together
 )
 
 // The alphabet needs no escape in JSON and survives programs that rewrite a document around a field.
@@ -236,12 +236,13 @@ type Header struct {
 // envelope is ErrPlaintext, ErrMalformed or ErrUnsupported.
 func Inspect(doc []byte) (Header, error) {
 	e, err := parse(doc)
-	switch {
-	case err != nil:
+	if err != nil {
 		return Header{}, err
-	case e.version == 0:
+	}
+	if e.version == 0 {
 		return Header{}, ErrPlaintext
-	case e.version == 1:
+	}
+	if e.version == 1 {
 		return Header{Version: 1, Size: b64v1.DecodedLen(len(e.ct)) - padding(e.ct)}, nil
 	}
 	size := b64.DecodedLen(len(e.blob)) - overhead

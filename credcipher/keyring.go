@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 )
 
 // A Keyring gives master keys of 32 bytes by their id. *masterkey.Manager is one.
@@ -66,16 +67,15 @@ func checkKey(key []byte) error {
 	return errors.New("the key is all zeros")
 }
 
+const keyIDLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/@+=,"
+
 // checkKeyID keeps ids to letters that no JSON writer escapes but for the slash, so that an envelope needs no escapes.
 func checkKeyID[T string | []byte](id T) bool {
 	if len(id) == 0 || len(id) > 128 {
 		return false
 	}
 	for i := range len(id) {
-		switch b := id[i]; {
-		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
-		case b == '-', b == '.', b == '_', b == '~', b == ':', b == '/', b == '@', b == '+', b == '=', b == ',':
-		default:
+		if strings.IndexByte(keyIDLetters, id[i]) < 0 {
 			return false
 		}
 	}

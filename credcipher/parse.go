@@ -64,10 +64,10 @@ func (s *scanner) envelope() (envelope, error) {
 	ok := s.object(func(name []byte) bool {
 		switch string(name) {
 		case sentinel:
-			switch {
-			case e.version != 0:
+			if e.version != 0 {
 				return false
-			case s.literal("true"):
+			}
+			if s.literal("true") {
 				e.version = 1
 				return true
 			}

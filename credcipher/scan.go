@@ -131,26 +131,29 @@ func (s *scanner) anyString() (raw []byte, escaped, ok bool) {
 		return nil, false, false
 	}
 	for start := s.pos; s.pos < len(s.doc); s.pos++ {
-		switch c := s.doc[s.pos]; {
-		case c == '"':
+		c := s.doc[s.pos]
+		if c == '"' {
 			s.pos++
 			return s.doc[start : s.pos-1], escaped, true
-		case c < ' ':
+		}
+		if c < ' ' {
 			return nil, false, false
-		case c == '\\':
-			escaped = true
-			s.pos++
-			if s.pos == len(s.doc) {
+		}
+		if c != '\\' {
+			continue
+		}
+		escaped = true
+		s.pos++
+		if s.pos == len(s.doc) {
+			return nil, false, false
+		}
+		if s.doc[s.pos] == 'u' {
+			if _, ok := hex4(s.doc[s.pos+1:]); !ok {
 				return nil, false, false
 			}
-			if s.doc[s.pos] == 'u' {
-				if _, ok := hex4(s.doc[s.pos+1:]); !ok {
-					return nil, false, false
-				}
-				s.pos += 4
-			} else if strings.IndexByte(`"\/bfnrt`, s.doc[s.pos]) < 0 {
-				return nil, false, false
-			}
+			s.pos += 4
+		} else if strings.IndexByte(`"\/bfnrt`, s.doc[s.pos]) < 0 {
+			return nil, false, false
 		}
 	}
 	return nil, false, false
@@ -160,18 +163,8 @@ func hex4(b []byte) (rune, bool) {
 	if len(b) < 4 {
 		return 0, false
 	}
-	n := rune(0)
-	for _, c := range b[:4] {
-		switch {
-		case '0' <= c && c <= '9':
-			n = n<<4 | rune(c-'0')
-		case 'a' <= c|0x20 && c|0x20 <= 'f':
-			n = n<<4 | rune(c|0x20-'a'+10)
-		default:
-			return 0, false
-		}
-	}
-	return n, true
+	n, err := strconv.ParseUint(string(b[:4]), 16, 16)
+	return rune(n), err == nil
 }
 
 // unescape gives the text of a string that anyString read. A lone surrogate becomes U+FFFD, as in encoding/json.
