@@ -92,7 +92,18 @@ func (d *desk) Get(_, name string) (dbus.Variant, *dbus.Error) {
 	return dbus.MakeVariant([]dbus.ObjectPath{deskHome}), nil
 }
 
-func (d *desk) ReadAlias(string) (dbus.ObjectPath, *dbus.Error) { return d.def, nil }
+func (d *desk) ReadAlias(string) (dbus.ObjectPath, *dbus.Error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.def, nil
+}
+
+// set changes what the user's keychain is like.
+func (d *desk) set(change func(*desk)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(d)
+}
 
 func (d *desk) OpenSession(string, dbus.Variant) (dbus.Variant, dbus.ObjectPath, *dbus.Error) {
 	return dbus.MakeVariant(""), deskRoot + "/session/1", nil
@@ -179,8 +190,10 @@ func TestPrompts(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			d := newDesk(t)
-			d.locked, d.hides, d.answers = true, row.hides, row.answers
-			d.items, d.secret.Value = []dbus.ObjectPath{deskItem}, []byte("content")
+			d.set(func(d *desk) {
+				d.locked, d.hides, d.answers = true, row.hides, row.answers
+				d.items, d.secret.Value = []dbus.ObjectPath{deskItem}, []byte("content")
+			})
 			s := keychain.New("s", "a")
 			if row.ask {
 				s = s.AllowPrompt()
@@ -208,11 +221,11 @@ func TestProvidersAnswersAreToldApart(t *testing.T) {
 	_, err := s.Load(t.Context())
 	require.ErrorIs(t, err, masterkey.ErrNotFound)
 
-	d.def = "/"
+	d.set(func(d *desk) { d.def = "/" })
 	_, err = s.Load(t.Context())
 	require.ErrorIs(t, err, masterkey.ErrUnavailable, "no keyring is there yet, so nothing could be stored")
 	require.ErrorIs(t, s.Store(t.Context(), []byte("x")), masterkey.ErrUnavailable)
-	d.def = deskHome
+	d.set(func(d *desk) { d.def = deskHome })
 
 	require.NoError(t, s.Store(t.Context(), []byte("x")))
 	for name, want := range map[string]error{
@@ -222,12 +235,11 @@ func TestProvidersAnswersAreToldApart(t *testing.T) {
 		"org.freedesktop.Secret.Error.NoSuchObject": masterkey.ErrUnavailable, // deleted in between: ask again
 		"org.freedesktop.DBus.Error.NoReply":        masterkey.ErrUnavailable,
 	} {
-		d.fails = name
+		d.set(func(d *desk) { d.fails = name })
 		_, err := s.Load(t.Context())
 		require.ErrorIs(t, err, want, name)
 		require.NotErrorIs(t, err, masterkey.ErrNotFound, name)
 	}
-	d.fails = ""
-	d.items = []dbus.ObjectPath{}
+	d.set(func(d *desk) { d.fails, d.items = "", []dbus.ObjectPath{} })
 	require.ErrorIs(t, s.Store(t.Context(), []byte("y")), masterkey.ErrLocked, "CreateItem that wants a prompt stored nothing")
 }

@@ -234,11 +234,12 @@ func speak(raw net.Conn) (*dbus.Conn, error) {
 	if err := trusted(raw); err != nil {
 		return nil, err
 	}
-	// As a plain stream, without file descriptors, and without the cookie method, which reads files in $HOME.
-	conn, err := dbus.NewConn(raw)
+	// Not dbus.NewConn: godbus 5.2.2 panics when a plain stream ends in the middle of a message, and this one may.
+	conn, err := dbus.DialUnix(raw.(*net.UnixConn))
 	if err != nil {
 		return nil, err
 	}
+	// Without the cookie method, which reads files in $HOME.
 	if err := conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))}); err != nil {
 		_ = conn.Close()
 		return nil, err
