@@ -34,8 +34,8 @@
 //   - A principal over its quota forgets messages of its own, and raises a floor of its own. When all room is taken, the
 //     largest of a few principals loses its oldest message before any floor that others share is raised.
 //   - A message is kept by when it was signed, not by when it arrived: dated ahead, it is remembered until it expires.
-//   - Messages are told apart by 128 bits of SHA-256 under a random key. Nobody can aim at a collision; if one
-//     happened, the second message would be refused.
+//   - Messages are told apart by 128 bits of SHA-256 under a random key, digests by 128 bits of two keyed hashes. If two
+//     collided, the second would be refused.
 //   - The wall clock may jump either way and come back. What was accepted is not accepted again.
 //   - Absence refuses: a nil or zero Cache, a Shared without a store, a store that fails.
 //
@@ -105,8 +105,9 @@ type Cache struct {
 	now          func() time.Time
 	start        time.Time // with the monotonic reading of Now, if it gives one
 
-	messageKey, digestKey [16]byte
-	principalKey          maphash.Seed
+	messageKey   [16]byte
+	digestKeys   [2]maphash.Seed
+	principalKey maphash.Seed
 
 	shards   []shard
 	lanes    uint32 // over how many shards a principal is spread; a power of two
@@ -123,6 +124,7 @@ func New(config Config) (*Cache, error) {
 		window:       orDefault(config.Window, 20*time.Minute),
 		skew:         orDefault(config.FutureSkew, 2*time.Minute),
 		now:          config.Now,
+		digestKeys:   [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		principalKey: maphash.MakeSeed(),
 	}
 	capacity := orDefault(config.Capacity, 1<<20)
@@ -140,7 +142,6 @@ func New(config Config) (*Cache, error) {
 	}
 	c.start = c.now()
 	rand.Read(c.messageKey[:])
-	rand.Read(c.digestKey[:])
 	for v := range c.refusals {
 		c.refusals[v].Verdict = Verdict(v)
 	}
@@ -206,10 +207,11 @@ func (c *Cache) Add(digest [32]byte) bool {
 	if c == nil || c.shards == nil {
 		return false
 	}
-	sum := hash(c.digestKey[:], "", digest[:])
-	shard := c.shard(binary.LittleEndian.Uint32(sum[16:]))
+	var t tag
+	binary.LittleEndian.PutUint64(t[:], maphash.Bytes(c.digestKeys[0], digest[:]))
+	binary.LittleEndian.PutUint64(t[8:], maphash.Bytes(c.digestKeys[1], digest[:]))
 	clock := c.now()
-	return shard.add(tag(sum[:16]), slotOf(c.arrival(clock)), c.horizon(clock))
+	return c.shard(binary.LittleEndian.Uint32(t[12:])).add(t, slotOf(c.arrival(clock)), c.horizon(clock))
 }
 
 // Floor is what a restart needs as [Config].Floor to refuse all that was accepted, as far as anything has been: the

@@ -22,7 +22,7 @@ type shard struct {
 	mu       sync.Mutex
 	entries  []entry
 	accounts []account
-	byTag    []uint16 // the first entry of each chain
+	cells    []cell   // where entries are, by tag: linear probing
 	byOwner  []uint16 // the first account of each chain
 
 	taken  uint16 // entries that have been used; the places above are still empty
@@ -45,7 +45,6 @@ type entry struct {
 	at    instant
 	owner uint16 // account, or nobody, or pinned
 	newer uint16 // next entry of the same account; after the newest comes the oldest
-	chain uint16
 }
 
 const (
@@ -66,6 +65,9 @@ type account struct {
 
 // A tag tells messages apart. It comes from a keyed hash, so any of its bits will do as an index.
 type tag [16]byte
+
+// A cell says where an entry is, and the part of its tag that chose the cell: so another entry is hardly ever looked at.
+type cell struct{ hash, place uint16 }
 
 // A slot is 2^15 ns, 33 µs, of signedAt. Floors are whole slots.
 type slot int64
@@ -88,11 +90,12 @@ type horizon struct{ signed, added slot }
 func newShards(n, room int, floor int64) []shard {
 	accounts := (room + 1) / 2
 	shards := make([]shard, n)
-	entrySlab, tagSlab := make([]entry, n*(room+1)), make([]uint16, n*room)
+	cells := room + room/3 + 1
+	entrySlab, cellSlab := make([]entry, n*(room+1)), make([]cell, n*cells)
 	accountSlab, ownerSlab := make([]account, n*(accounts+1)), make([]uint16, n*accounts)
 	for i := range shards {
 		s := &shards[i]
-		s.entries, s.byTag = part(entrySlab, i, room+1), part(tagSlab, i, room)
+		s.entries, s.cells = part(entrySlab, i, room+1), part(cellSlab, i, cells)
 		s.accounts, s.byOwner = part(accountSlab, i, accounts+1), part(ownerSlab, i, accounts)
 		s.floor, s.high = slotOf(floor), floor
 	}
@@ -331,29 +334,57 @@ func (s *shard) account(name [8]byte) uint16 {
 
 // find gives the place of the entry with that tag, or 0.
 func (s *shard) find(tag tag) uint16 {
-	place := s.byTag[index(tag[:], len(s.byTag))]
-	for place != 0 && s.entries[place].tag != tag {
-		place = s.entries[place].chain
+	hash := tag.hash()
+	for i := s.home(hash); s.cells[i].place != 0; i = s.next(i) {
+		if c := s.cells[i]; c.hash == hash && s.entries[c.place].tag == tag {
+			return c.place
+		}
 	}
-	return place
+	return 0
 }
 
-// put writes an entry and chains it.
+// put writes an entry and makes it found.
 func (s *shard) put(place uint16, e entry) {
-	head := &s.byTag[index(e.tag[:], len(s.byTag))]
-	e.chain = *head
 	s.entries[place] = e
-	*head = place
+	i := s.home(e.tag.hash())
+	for s.cells[i].place != 0 {
+		i = s.next(i)
+	}
+	s.cells[i] = cell{e.tag.hash(), place}
 }
 
-// unlink takes an entry out of its chain. Its place is free.
+// unlink makes an entry not found. Its place is free.
 func (s *shard) unlink(place uint16) {
-	e := &s.entries[place]
-	link := &s.byTag[index(e.tag[:], len(s.byTag))]
-	for *link != place {
-		link = &s.entries[*link].chain
+	i := s.home(s.entries[place].tag.hash())
+	for s.cells[i].place != place {
+		i = s.next(i)
 	}
-	*link = e.chain
+	// Close the gap: move up what would no more be found behind it.
+	for j := s.next(i); s.cells[j].place != 0; j = s.next(j) {
+		if home := s.home(s.cells[j].hash); s.steps(home, j) >= s.steps(i, j) {
+			s.cells[i], i = s.cells[j], j
+		}
+	}
+	s.cells[i] = cell{}
+}
+
+func (t tag) hash() uint16 { return binary.LittleEndian.Uint16(t[:]) }
+
+func (s *shard) home(hash uint16) int { return int(hash) * len(s.cells) >> 16 }
+
+func (s *shard) next(i int) int {
+	if i++; i == len(s.cells) {
+		return 0
+	}
+	return i
+}
+
+// steps is the way from one cell to another, round the end.
+func (s *shard) steps(from, to int) int {
+	if to < from {
+		to += len(s.cells)
+	}
+	return to - from
 }
 
 // index scales the first 32 bits of a hash to n.
@@ -382,7 +413,7 @@ func (s *shard) count(stats *Stats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats.Held += int(s.taken)
-	stats.Bytes += binary.Size(s.entries) + binary.Size(s.accounts) + binary.Size(s.byTag) + binary.Size(s.byOwner)
+	stats.Bytes += binary.Size(s.entries) + binary.Size(s.accounts) + binary.Size(s.cells) + binary.Size(s.byOwner)
 	stats.OverQuota += s.overQuota
 	stats.Overflow += s.overflow
 }
