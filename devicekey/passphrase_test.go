@@ -142,6 +142,7 @@ func TestPassphraseSealedBytes(t *testing.T) {
 		want   devicekey.Reason
 	}{
 		{"nothing", nil, where, devicekey.Altered},
+		{"less than a header", sealed[:40], where, devicekey.Altered},
 		{"a set that does not exist", flip(0, 2), where, devicekey.Altered},
 		{"the other set", flip(0, 3), where, devicekey.WrongPassphrase},
 		{"set zero", flip(0, 1), where, devicekey.Altered},

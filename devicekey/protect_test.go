@@ -143,6 +143,12 @@ func TestProtectorThatShowsTheSecret(t *testing.T) {
 	}
 }
 
+// TestShortestPartThatIsSeen: what is less than 12 bytes may be there by chance, in a cipher's output too.
+func TestShortestPartThatIsSeen(t *testing.T) {
+	_, err := devicekey.Generate(ctx, filepath.Join(t.TempDir(), "device.key"), partly(21, 32))
+	require.NoError(t, err)
+}
+
 // rough is a Protector that keeps none of the rules about slices.
 type rough struct{ *vault }
 

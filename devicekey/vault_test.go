@@ -105,10 +105,8 @@ func glasses() map[string]devicekey.Protector {
 		"HEX":            text(`{"k":"`, `"}`, func(b []byte) string { return strings.ToUpper(hex.EncodeToString(b)) }, hex.DecodeString),
 		"base64":         text(`"`, `"`, base64.StdEncoding.EncodeToString, base64.StdEncoding.DecodeString),
 		"base64url":      text(`"`, `"`, base64.RawURLEncoding.EncodeToString, base64.RawURLEncoding.DecodeString),
-		"half encrypted": glass{
-			func(b []byte) []byte { return append(xor(b[:16]), b[16:]...) },
-			func(b []byte) ([]byte, error) { return append(xor(b[:16]), b[16:]...), nil },
-		},
+		"the first 12 bytes": partly(0, 12),
+		"the last 12 bytes":  partly(20, 32),
 	}
 	for offset := 1; offset < 3; offset++ { // base64 of a longer record that holds the secret
 		before := strings.Repeat("x", offset)
@@ -125,12 +123,18 @@ func glasses() map[string]devicekey.Protector {
 	return all
 }
 
-func xor(b []byte) []byte {
-	b = bytes.Clone(b)
-	for i := range b {
-		b[i] ^= 0x5a
+// partly encrypts all of the secret but what lies between from and to.
+func partly(from, to int) glass {
+	mask := func(b []byte) []byte {
+		b = bytes.Clone(b)
+		for i := range b {
+			if i < from || i >= to {
+				b[i] ^= 0x5a
+			}
+		}
+		return b
 	}
-	return b
+	return glass{mask, func(b []byte) ([]byte, error) { return mask(b), nil }}
 }
 
 // malleable is a Protector that does not authenticate: one fixed key stream, and the secret is encrypted in place.
