@@ -63,7 +63,6 @@ func ExampleOpen() {
 	fmt.Println(errors.Is(err, masterkey.ErrNotFound))
 	// Output:
 	// source-failed
-	// source-failed
 	// key-generated
 	// 16 32 <nil>
 	// key-found

@@ -93,7 +93,8 @@ type Config struct {
 	// SealedDataExists is asked before a key is generated; true or an error refuses. Nil is weaker: a source that was
 	// lost together with Dir looks like a first start.
 	SealedDataExists func() (bool, error)
-	// OnEvent is told what happened, for the operator's log. It is called in the caller's goroutine. Nil: nobody is.
+	// OnEvent is told what happened, for the operator's log. It is called in the caller's goroutine, and must not call
+	// the Manager. Nil: nobody is told.
 	OnEvent func(Event)
 }
 
@@ -179,9 +180,11 @@ func Open(ctx context.Context, c Config) (*Manager, error) {
 	// The usual start finds everything as it was left, and takes no lock.
 	f, err := m.find(ctx, sources)
 	if err != nil && !f.absent {
+		m.emitFailures(f.failed)
 		return nil, err
 	}
 	if err == nil && f.marker.equal(markerOf(f.source.Name(), f.ring)) {
+		m.emitFailures(f.failed)
 		m.emit(KeyFound, f.source, f.ring.primaryID())
 		return m.settle(f.source, f.ring, f.raw), nil
 	}
@@ -193,7 +196,9 @@ func Open(ctx context.Context, c Config) (*Manager, error) {
 	defer l.release()
 	ctx = holding(ctx, l)
 	kind := KeyFound
-	if f, err = m.find(ctx, sources); f.absent {
+	f, err = m.find(ctx, sources)
+	m.emitFailures(f.failed)
+	if f.absent {
 		kind = KeyGenerated
 		f.source, f.ring, err = generate(ctx, c, sources)
 	} else if err == nil && f.marker != nil && f.marker.source != f.source.Name() {
@@ -222,6 +227,7 @@ type finding struct {
 	ring   *ring
 	marker *marker
 	raw    []byte
+	failed faults // of the sources that were asked before, or in vain
 	absent bool
 }
 
@@ -229,7 +235,6 @@ func (m *Manager) find(ctx context.Context, sources []Source) (f finding, err er
 	if f.marker, f.raw, err = readMarker(m.dir); err != nil {
 		return f, err
 	}
-	var failed faults
 	for _, s := range homeFirst(sources, f.marker) {
 		r, fault := load(ctx, s)
 		if fault == nil {
@@ -239,18 +244,17 @@ func (m *Manager) find(ctx context.Context, sources []Source) (f finding, err er
 			f.source, f.ring = s, r
 			return f, nil
 		}
-		failed = append(failed, fault)
-		m.emitFailure(s, fault)
+		f.failed = append(f.failed, fault)
 		if ctx.Err() != nil || f.marker != nil && f.marker.source == s.Name() && fault.kind != ErrNotFound {
-			return f, failed
+			return f, f.failed
 		}
 	}
-	f.absent = f.marker == nil && failed.absent()
-	if f.marker != nil && failed.absent() {
+	f.absent = f.marker == nil && f.failed.absent()
+	if f.marker != nil && f.failed.absent() {
 		return f, &fault{"", ErrNotFound, fmt.Sprintf("key %s, which %s knows from %q, is in no source; restore it",
 			f.marker.primary, markerPath(m.dir), f.marker.source), nil}
 	}
-	return f, failed
+	return f, f.failed
 }
 
 // homeFirst puts the source where the keys were last before the others, so that none of them can shadow it.
@@ -282,7 +286,7 @@ func (m *marker) admits(source string, r *ring) error {
 		"or if this is meant remove masterkey.state from Config.Dir", r.primaryID(), m.primary, m.source), nil}
 }
 
-// load asks one source. Its error is never nil inside a non-nil interface.
+// load asks one source.
 func load(ctx context.Context, s Source) (*ring, *fault) {
 	data, err := s.Load(ctx)
 	if err != nil {
@@ -483,7 +487,7 @@ func (m *Manager) fetch(ctx context.Context) (*ring, []byte, error) {
 	}
 	r, failed := load(ctx, m.home)
 	if failed != nil {
-		m.emitFailure(m.home, failed)
+		m.emitFailures(faults{failed})
 		return nil, nil, failed
 	}
 	return r, raw, mark.admits(m.home.Name(), r)
@@ -508,17 +512,19 @@ func (m *Manager) emit(kind EventKind, s Source, id string) {
 	}
 }
 
-func (m *Manager) emitFailure(s Source, f *fault) {
-	if m.onEvent != nil {
-		m.onEvent(Event{Kind: SourceFailed, Source: s.Name(), Err: f})
+func (m *Manager) emitFailures(failed faults) {
+	for _, f := range failed {
+		if m.onEvent != nil {
+			m.onEvent(Event{Kind: SourceFailed, Source: f.source, Err: f})
+		}
 	}
 }
 
 // faults is what each source said when none had a key. It matches ErrNotFound only if that is all they said.
 type faults []*fault
 
-func (fs faults) absent() bool {
-	for _, f := range fs {
+func (all faults) absent() bool {
+	for _, f := range all {
 		if f.kind != ErrNotFound {
 			return false
 		}
@@ -526,18 +532,18 @@ func (fs faults) absent() bool {
 	return true
 }
 
-func (fs faults) Error() string {
+func (all faults) Error() string {
 	text := "masterkey: no source gives the key"
-	for _, f := range fs {
+	for _, f := range all {
 		text += "; " + strings.TrimPrefix(f.Error(), "masterkey: ")
 	}
 	return text
 }
 
-func (fs faults) Unwrap() []error {
+func (all faults) Unwrap() []error {
 	var errs []error
-	for _, f := range fs {
-		if f.kind != ErrNotFound || fs.absent() {
+	for _, f := range all {
+		if f.kind != ErrNotFound || all.absent() {
 			errs = append(errs, f)
 		}
 	}
