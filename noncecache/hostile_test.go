@@ -174,7 +174,8 @@ func later(a, b time.Time) time.Time {
 }
 
 // TestHostileSchedule is for the package's claim: whatever happens, nothing is accepted twice. Most of a claim's worth is
-// how much is still accepted, so that counts too. With -tags long it takes a billion steps.
+// how much is still accepted, so that counts too. With
+// -tags long -timeout 2h it takes a billion steps.
 func TestHostileSchedule(t *testing.T) {
 	steps := hostileSteps / 10
 	if testing.Short() || raceEnabled {
