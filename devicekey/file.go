@@ -35,10 +35,8 @@ func binding(public ed25519.PublicKey) []string {
 }
 
 func encode(public ed25519.PublicKey, sealed []byte) []byte {
-	b64 := base64.StdEncoding
-	doc := make([]byte, 0, len(head)+len(middle)+len(tail)+b64.EncodedLen(len(public))+b64.EncodedLen(len(sealed)))
-	doc = b64.AppendEncode(append(doc, head...), public)
-	doc = b64.AppendEncode(append(doc, middle...), sealed)
+	doc := base64.StdEncoding.AppendEncode([]byte(head), public)
+	doc = base64.StdEncoding.AppendEncode(append(doc, middle...), sealed)
 	return append(doc, tail...)
 }
 

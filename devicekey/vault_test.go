@@ -97,14 +97,14 @@ func glasses() map[string]devicekey.Protector {
 		return text(before, after, func(b []byte) string { return string(b) }, func(s string) ([]byte, error) { return []byte(s), nil })
 	}
 	all := map[string]devicekey.Protector{
-		"as it is":       glass{func(b []byte) []byte { return b }, func(b []byte) ([]byte, error) { return b, nil }},
-		"after a header": raw("v1:", ""),
-		"before a tag":   raw("", "\x00tag"),
-		"in JSON":        raw(`{"secret":"`, `"}`),
-		"hex":            text("", "", hex.EncodeToString, hex.DecodeString),
-		"HEX":            text(`{"k":"`, `"}`, func(b []byte) string { return strings.ToUpper(hex.EncodeToString(b)) }, hex.DecodeString),
-		"base64":         text(`"`, `"`, base64.StdEncoding.EncodeToString, base64.StdEncoding.DecodeString),
-		"base64url":      text(`"`, `"`, base64.RawURLEncoding.EncodeToString, base64.RawURLEncoding.DecodeString),
+		"as it is":           glass{func(b []byte) []byte { return b }, func(b []byte) ([]byte, error) { return b, nil }},
+		"after a header":     raw("v1:", ""),
+		"before a tag":       raw("", "\x00tag"),
+		"in JSON":            raw(`{"secret":"`, `"}`),
+		"hex":                text("", "", hex.EncodeToString, hex.DecodeString),
+		"HEX":                text(`{"k":"`, `"}`, func(b []byte) string { return strings.ToUpper(hex.EncodeToString(b)) }, hex.DecodeString),
+		"base64":             text(`"`, `"`, base64.StdEncoding.EncodeToString, base64.StdEncoding.DecodeString),
+		"base64url":          text(`"`, `"`, base64.RawURLEncoding.EncodeToString, base64.RawURLEncoding.DecodeString),
 		"the first 12 bytes": partly(0, 12),
 		"the last 12 bytes":  partly(20, 32),
 	}
