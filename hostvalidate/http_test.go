@@ -295,52 +295,101 @@ func http2Request(headers []string) []byte {
 func TestOtherAddresses(t *testing.T) {
 	p, err := hostvalidate.New(hosts("gw.example.com"))
 	require.NoError(t, err)
-	listen := func(network, address string) *httptest.Server {
-		l, err := net.Listen(network, address)
-		require.NoError(t, err)
+	serve := func(l net.Listener) *httptest.Server {
 		server := &httptest.Server{Listener: l, Config: &http.Server{Handler: p.Handler(new(service))}}
 		server.Start()
 		t.Cleanup(server.Close)
 		return server
 	}
+	listen := func(network, address string) net.Listener {
+		l, err := net.Listen(network, address)
+		require.NoError(t, err)
+		return l
+	}
 	ask := func(server *httptest.Server, host string) hostvalidate.Reason {
 		return send(t, server, "GET / HTTP/1.1\r\nHost: "+host+"\r\n"+hangUp).Reason
 	}
 	t.Run("all addresses", func(t *testing.T) {
-		server := listen("tcp4", "0.0.0.0:0") // dialled as 127.0.0.1
+		server := serve(listen("tcp4", "0.0.0.0:0")) // dialled as 127.0.0.1
 		require.Equal(t, allowed, ask(server, "localhost"))
 		require.Equal(t, hostvalidate.HostUndeclared, ask(server, "evil.example"))
 		require.Equal(t, hostvalidate.HostUnspecified, ask(server, "0.0.0.0"))
 	})
-	t.Run("an address of a network", func(t *testing.T) {
-		own := ownAddress(t)
-		server := listen("tcp", net.JoinHostPort(own, "0"))
-		require.Equal(t, allowed, ask(server, own))
-		require.Equal(t, allowed, ask(server, "gw.example.com"))
-		require.Equal(t, hostvalidate.HostLoopback, ask(server, "localhost"))
-		require.Equal(t, hostvalidate.HostLoopback, ask(server, "127.0.0.1"))
-		require.Equal(t, hostvalidate.HostUndeclared, ask(server, "evil.example"))
-		require.Equal(t, hostvalidate.HostUndeclared, ask(server, "203.0.113.7"))
+	networks := map[string]net.Listener{
+		"198.51.100.10": network{listen("tcp4", "127.0.0.1:0"), "198.51.100.10", "198.51.100.77"}, // there may be no other
+	}
+	for _, own := range ownAddresses(t) {
+		networks[own] = listen("tcp", net.JoinHostPort(own, "0"))
+	}
+	for own, l := range networks {
+		t.Run("an address of a network, "+own, func(t *testing.T) {
+			server := serve(l)
+			require.Equal(t, allowed, ask(server, own))
+			require.Equal(t, allowed, ask(server, "gw.example.com"))
+			require.Equal(t, hostvalidate.HostLoopback, ask(server, "localhost"))
+			require.Equal(t, hostvalidate.HostLoopback, ask(server, "127.0.0.1"))
+			require.Equal(t, hostvalidate.HostUndeclared, ask(server, "evil.example"))
+			require.Equal(t, hostvalidate.HostUndeclared, ask(server, "203.0.113.7"))
+		})
+	}
+	t.Run("one end on a network", func(t *testing.T) {
+		for _, l := range []network{
+			{listen("tcp4", "127.0.0.1:0"), "198.51.100.10", "127.0.0.1"}, {listen("tcp4", "127.0.0.1:0"), "127.0.0.1", "198.51.100.77"},
+		} {
+			server := serve(l)
+			require.Equal(t, hostvalidate.HostLoopback, ask(server, "localhost"))
+			require.Equal(t, hostvalidate.HostLoopback, ask(server, "127.0.0.1"))
+		}
 	})
 	t.Run("a Unix socket has no address", func(t *testing.T) {
-		server := listen("unix", filepath.Join(t.TempDir(), "s"))
+		server := serve(listen("unix", filepath.Join(t.TempDir(), "s")))
 		require.Equal(t, allowed, ask(server, "gw.example.com"))
 		require.Equal(t, hostvalidate.HostLoopback, ask(server, "localhost"))
 		require.Equal(t, hostvalidate.HostUndeclared, ask(server, "203.0.113.7"))
 	})
 }
 
-// ownAddress is an IPv4 address of this machine that isn't loopback.
-func ownAddress(t *testing.T) string {
-	addrs, err := net.InterfaceAddrs()
+// ownAddresses are the IPv4 addresses of this machine that aren't loopback and can be reached.
+func ownAddresses(t *testing.T) (own []string) {
+	interfaces, err := net.Interfaces()
 	require.NoError(t, err)
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsPrivate() {
-			return p.Addr().String()
+	for _, i := range interfaces {
+		if i.Flags&net.FlagUp == 0 {
+			continue
+		}
+		addrs, err := i.Addrs()
+		require.NoError(t, err)
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+				own = append(own, p.Addr().String())
+			}
 		}
 	}
-	needs(t, "a private IPv4 address on some interface")
-	return ""
+	return own
+}
+
+// A network is a listener whose connections say that they came over a network. net/http asks them for both ends, so
+// that this shows the same on a machine with loopback only.
+type network struct {
+	net.Listener
+	local, peer string
+}
+
+func (n network) Accept() (net.Conn, error) {
+	conn, err := n.Listener.Accept()
+	return networkConn{conn, n}, err
+}
+
+type networkConn struct {
+	net.Conn
+	network network
+}
+
+func (c networkConn) LocalAddr() net.Addr {
+	return &net.TCPAddr{IP: net.ParseIP(c.network.local), Port: 80}
+}
+func (c networkConn) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.ParseIP(c.network.peer), Port: 50123}
 }
 
 func TestTrustedProxyOverTheWire(t *testing.T) {
