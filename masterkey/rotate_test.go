@@ -269,3 +269,35 @@ func TestRotationWhileOthersRun(t *testing.T) {
 	require.Zero(t, failed.Load())
 	require.Greater(t, reads.Load(), int64(500))
 }
+
+// TestRetireWaitsUntilEveryProcessHasNoticedThePromotion: half a second, whatever the clock says.
+func TestRetireWaitsUntilEveryProcessHasNoticedThePromotion(t *testing.T) {
+	h := newHome(t)
+	m := h.open(t, &memory{})
+	state := filepath.Join(h.state, "masterkey.state")
+	for _, row := range []struct {
+		name        string
+		age         time.Duration
+		least, most time.Duration
+	}{
+		{"just promoted", 0, 300 * time.Millisecond, 2 * time.Second},
+		{"promoted an hour ago", time.Hour, 0, 250 * time.Millisecond},
+		{"the clock was set back by an hour", -time.Hour, 500 * time.Millisecond, 2 * time.Second},
+	} {
+		id, err := m.Stage(t.Context())
+		require.NoError(t, err)
+		at := time.Now().Add(-row.age)
+		require.NoError(t, os.Chtimes(state, at, at))
+		start := time.Now()
+		var waited time.Duration
+		require.NoError(t, m.Retire(t.Context(), id, func(string) (int, error) { waited = time.Since(start); return 0, nil }))
+		require.GreaterOrEqual(t, waited, row.least, row.name)
+		require.Less(t, waited, row.most, row.name)
+	}
+	id, err := m.Stage(t.Context())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	err = m.Retire(ctx, id, func(string) (int, error) { panic("it was not waited for") })
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}

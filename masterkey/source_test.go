@@ -162,6 +162,12 @@ func TestFileModesAndNames(t *testing.T) {
 			require.Equal(t, want, st.Mode(), path)
 		}
 	}
+	odd := newHome(t)
+	odd.keys = filepath.Join(odd.keys, "a \"folder\"\nkey x")
+	id, _ := primary(t, odd.open(t))
+	again, _ := primary(t, odd.open(t))
+	require.Equal(t, id, again, "whatever its name, the state file has one line for it")
+
 	for _, row := range [][2]string{{"", "k"}, {h.keys, ""}, {h.keys, "."}, {h.keys, ".."}, {h.keys, "a/b"}, {h.keys, "../k"}} {
 		s := masterkey.File(row[0], row[1])
 		_, err := s.Load(t.Context())
@@ -394,6 +400,22 @@ func TestHangs(t *testing.T) {
 			}
 			require.Less(t, time.Since(start), 5*time.Second, "each was refused at once")
 			require.LessOrEqual(t, runtime.NumGoroutine(), before)
+		})
+	}
+}
+
+func TestTimeoutIsThreeSecondsUnlessSaid(t *testing.T) {
+	h := newHome(t)
+	for given, want := range map[time.Duration]time.Duration{0: 3 * time.Second, time.Minute: time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			end := make(chan struct{})
+			defer close(end)
+			c := h.config(&memory{wait: func(context.Context, string) { <-end }})
+			c.Timeout = given
+			start := time.Now()
+			_, err := masterkey.Open(t.Context(), c)
+			require.ErrorIs(t, err, masterkey.ErrUnavailable)
+			require.Equal(t, want+20*time.Millisecond, time.Since(start), "and the moment in which it may heed its context")
 		})
 	}
 }
