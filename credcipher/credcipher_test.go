@@ -168,7 +168,12 @@ func TestPlaintextBudget(t *testing.T) {
 	require.Len(t, got, credcipher.MaxPlaintext)
 	got, info, err := c.Open(padded, here)
 	refused(t, credcipher.ErrMalformed, got, info, err)
-	_, _, err = c.OpenFields(padded, []string{"/a"}, here)
+	insecure := newCipher(t, credcipher.Config{Keyring: newRing, Policy: credcipher.InsecurePlaintext})
+	copy(padded, bytes.Repeat([]byte(" "), len(padded)))
+	copy(padded, `{"a":1}`)
+	_, err = insecure.SealFields(padded[:limit], []string{"/a"}, here)
+	require.NoError(t, err)
+	_, err = insecure.SealFields(padded, []string{"/a"}, here)
 	require.ErrorIs(t, err, credcipher.ErrMalformed)
 }
 

@@ -398,7 +398,9 @@ func TestDirFiles(t *testing.T) {
 		sizes = append(sizes, len(entries))
 	}
 	require.Equal(t, []int{2, 1}, sizes)
-	entries, err := list.ReadDir(-1)
-	require.NoError(t, err)
-	require.Empty(t, entries)
+	for _, n := range []int{0, -1} {
+		entries, err := list.ReadDir(n)
+		require.NoError(t, err)
+		require.Empty(t, entries)
+	}
 }

@@ -55,10 +55,7 @@ func create(root *os.Root, name string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = syncDir(root, filepath.Dir(name))
-	}
-	if err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close(), syncDir(root, filepath.Dir(name))); err != nil {
 		return errors.Join(err, root.Remove(name))
 	}
 	return nil

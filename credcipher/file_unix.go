@@ -25,14 +25,9 @@ func links(info fs.FileInfo) uint64 {
 
 // keepOwner gives f the owner and group of another file, and fails where we may not.
 func keepOwner(f *os.File, old fs.FileInfo) error {
-	now, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	was, ok1 := old.Sys().(*syscall.Stat_t)
-	is, ok2 := now.Sys().(*syscall.Stat_t)
-	if !ok1 || !ok2 || was.Uid == is.Uid && was.Gid == is.Gid {
-		return nil
+	was, ok := old.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.ErrUnsupported
 	}
 	return f.Chown(int(was.Uid), int(was.Gid))
 }
