@@ -265,43 +265,22 @@ func parsePort(s string) (uint16, Reason) {
 // blame finds the most telling reason why s is no host, since the first wrong byte rarely is: the colon of
 // "user:password@host" is no bad port.
 func blame(s string, found Reason) Reason {
-	const (
-		userinfo = 1 << iota
-		list
-		escape
-		other
-	)
-	seen := 0
-	for i := range len(s) {
-		switch c := s[i]; c {
-		case '@':
-			seen |= userinfo
-		case ',', ';', ' ', '\t':
-			seen |= list
-		case '%':
-			seen |= escape
-		case ':', '[', ']':
-		default:
-			if classes[c] == 0 {
-				seen |= other
-			}
-		}
-	}
-	if seen&userinfo != 0 {
-		return HostUserinfo
-	}
-	if seen&list != 0 {
-		return HostList
-	}
 	bracketed := s[0] == '['
-	if seen&escape != 0 {
+	switch {
+	case strings.Contains(s, "@"):
+		return HostUserinfo
+	case strings.ContainsAny(s, ",; \t"):
+		return HostList
+	case strings.Contains(s, "%"):
 		if bracketed {
 			return HostZone
 		}
 		return HostEscaped
 	}
-	if seen&other != 0 {
-		return HostCharacter
+	for i := range len(s) {
+		if classes[s[i]] == 0 && !strings.Contains(":[]", s[i:i+1]) {
+			return HostCharacter
+		}
 	}
 	if !bracketed {
 		// Brackets elsewhere, or an address that lacks them, and isn't a name with two ports.
