@@ -26,12 +26,13 @@
 //     to, or if it is localhost or a loopback address and both ends of the connection are loopback. Nothing else
 //     is, however the server listens: on loopback, on one address, or on all.
 //   - A loopback host on any other connection is refused, even if it is declared.
-//   - A host that is not one DNS name or one IP address, with at most one port, in a form that a browser sends, is
-//     refused with a [Reason] of its own. So is a request target that names a host besides the Host header.
+//   - A host that is anything but one DNS name or one IP address, with at most one port, is refused with a [Reason]
+//     of its own. So are spellings of an address that programs read differently, and a request target that names a
+//     host besides the Host header.
 //   - Behind one of Config.TrustedProxies, Host and X-Forwarded-Host must both be good. From anyone else
 //     X-Forwarded-Host has no effect.
-//   - A request with an Origin is served if that is the scheme, host and port that was asked for, or in
-//     Config.Origins. null, a list, and two headers are refused.
+//   - A request with an Origin is served if that is the host and port that was asked for, by http or https as
+//     Config.Hosts permits, or if it is in Config.Origins. null, a list, and two headers are refused.
 //   - Absence: no host is refused; no Origin is let through, unless Config.RequireOrigin is set or Sec-Fetch-Site
 //     tells of another site; an unknown local or peer address gives no right that an address could give; a nil or
 //     zero [Policy] refuses everything.
@@ -42,8 +43,14 @@
 //   - Who the client is. Everything but a browser writes what it likes into Host and Origin: authenticate
 //     (secretequal), and count failures (authlimit). A Host of localhost behind a proxy on the same machine does
 //     not make the client local.
-//   - State changes by GET. A link or an image on another site that reaches a declared name needs no Origin.
-//     Browsers that send Sec-Fetch-Site are stopped; for the others, change no state on GET.
+//   - State changes by GET. A link or an image needs no Origin. Sec-Fetch-Site stops those of other sites, but not
+//     of this site's other ports and subdomains; and browsers don't send it to http:// names other than localhost.
+//     Change no state on GET.
+//   - The scheme, where Config.Hosts leaves it open. A page that came by http, and so may be written by whoever is on
+//     the way, is then the own page of an https server at the same host and port, or with neither port given. Write
+//     https:// before the name.
+//   - Rebinding behind a proxy that puts a good host of its own into Host, as nginx does by default. Let it pass Host
+//     on; or let it set X-Forwarded-Host, and list it in Config.TrustedProxies, which takes no Unix socket.
 //   - Safety of a declared name. Whoever controls it, or its DNS, or a name below a .suffix, is let in. A suffix
 //     under which anyone can register, such as .ts.net, lets anyone in.
 //   - Links from other sites. Where the browser sends Sec-Fetch-Site, a plain link from another site's page to this
@@ -67,8 +74,8 @@ import (
 	"sync/atomic"
 )
 
-// Config says which hosts are this server's, and which pages may use it. The zero Config is the strictest:
-// localhost and loopback addresses from the same machine, the address that a connection came to, and pages from
+// Config says which hosts are this server's, and which pages may use it. The zero Config declares nothing: good
+// are localhost and loopback addresses from the same machine, the address that a connection came to, and pages from
 // there.
 type Config struct {
 	// Hosts are the hosts this server answers to besides the built-in ones. Empty: none. An entry is one of
@@ -98,7 +105,7 @@ type Config struct {
 
 	// TrustedProxies are the proxies that set or remove X-Forwarded-Host themselves. Empty: the header is never
 	// read. A zero Prefix trusts nobody. Stricter by every entry: the host named there must be good as well. Pages
-	// are then compared with it instead of with Host.
+	// are then compared with it instead of with Host. A request of theirs without it is judged by Host alone.
 	TrustedProxies []netip.Prefix
 
 	// OnRefuse is called with each request that Handler or CheckOrigin refuses, for the log. It must be safe for
@@ -192,8 +199,8 @@ type Request struct {
 	Absolute bool
 }
 
-// Check returns nil if r may be served, or else an *Error. A refusal that suggests an entry is allocated; nothing
-// else is.
+// Check returns nil if r may be served, or else an *Error. With a Policy from New, it allocates a refusal that suggests
+// an entry, and nothing else.
 func (p *Policy) Check(r Request) error {
 	if refusal := p.check(&r); refusal != nil {
 		return refusal

@@ -618,7 +618,7 @@ func TestAddHost(t *testing.T) {
 	}
 }
 
-// Policies made from one another's entries must not write into one another's slices.
+// Entries for one name add up, and adding the next disturbs none before it.
 func TestAddHostKeepsOlderRules(t *testing.T) {
 	p, err := hostvalidate.New(hosts("gw.example.com:1"))
 	require.NoError(t, err)

@@ -54,7 +54,7 @@ func (r Reason) describe() (name, text string) {
 	case AbsoluteTarget:
 		return "absolute-target", "the request target names a host of its own; send the path only"
 	case HostMissing:
-		return "host-missing", "no host; send a Host header"
+		return "host-missing", "no host; name one"
 	case HostAmbiguous:
 		return "host-ambiguous", "more than one host; send exactly one"
 	case HostTooLong:
@@ -150,12 +150,12 @@ func (r *Reason) UnmarshalText(text []byte) error {
 type Error struct {
 	Reason Reason
 
-	from source
-
 	// Suggest is empty, or the entry that would let this request in: for Config.Hosts and AddHost after
-	// HostUndeclared, for Config.Origins after OriginUndeclared. It is written anew from what was parsed, and safe
-	// to print. It is what the client sent: add it only if it is yours.
+	// HostUndeclared, for Config.Origins after OriginUndeclared. It is in the one form that browsers send, and safe
+	// to print. It is what the client asked for: add it only if it is yours.
 	Suggest string
+
+	from source
 }
 
 // Error says which header was refused, why, and which entry would let it in. It never holds the header itself.

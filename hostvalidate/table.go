@@ -117,6 +117,7 @@ func (t *table) with(entry string) (*table, error) {
 var (
 	errWildcard = errors.New("a wildcard undoes the check; list the names, or write .name for a name and all below it")
 	errScheme   = errors.New("only http:// and https:// can stand before a host")
+	errNetwork  = errors.New("not a network such as 10.0.0.0/8; and a host has no path")
 	errSuffix   = errors.New("a suffix of one label is everybody's; write at least two, such as .example.com")
 )
 
@@ -131,7 +132,7 @@ func (t *table) add(entry string) error {
 	} else if strings.Contains(entry, "/") {
 		p, err := netip.ParsePrefix(entry)
 		if err != nil {
-			return err
+			return errNetwork
 		}
 		t.networks = appendNew(t.networks, network{unmap(p), r})
 		return nil
