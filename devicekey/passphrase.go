@@ -52,9 +52,9 @@ const (
 	setPBKDF2   = 2
 
 	saltSize  = 16
-	headSize  = 1 + saltSize + keySize
+	headSize  = 49 // set, salt, commitment
 	keySize   = 32
-	nonceTag  = 12 + 16
+	nonceTag  = 28
 	expansion = "merlon devicekey passphrase 1"
 )
 
