@@ -19,6 +19,8 @@ import "crypto/subtle"
 func Equal(secret, presented []byte) bool { return equal(secret, presented) }
 
 // EqualString is like [Equal] for strings.
+//
+//go:noinline
 func EqualString(secret, presented string) bool { return equal(secret, presented) }
 
 func equal[T []byte | string](secret, presented T) (same bool) {

@@ -5,10 +5,12 @@ package secretequal_test
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -165,6 +167,116 @@ func TestMaxLen(t *testing.T) {
 		require.False(t, way.ask(over, over), way.name)
 		require.False(t, way.ask(longest, over), way.name)
 		require.False(t, way.ask(over, longest), way.name)
+	}
+}
+
+// TestWorkTellsNothing is the rough part of TestTiming, for every run: the two questions of a row differ in one thing
+// about the secret, and naive code works several times as long for one of them as for the other.
+func TestWorkTellsNothing(t *testing.T) {
+	long := bytes.Repeat([]byte("4k"), secretequal.MaxLen/2)
+	wrongAt := func(i int) []byte {
+		b := bytes.Clone(long)
+		b[i] ^= 1
+		return b
+	}
+	type question struct{ secret, presented []byte }
+	for _, row := range []struct {
+		name  string
+		asked [2]question
+		naive func(secret, presented []byte) bool
+	}{
+		{
+			"the first byte wrong, or the last",
+			[2]question{{long, wrongAt(0)}, {long, wrongAt(len(long) - 1)}},
+			func(secret, presented []byte) bool {
+				for i := range presented {
+					if presented[i] != secret[i] {
+						return false
+					}
+				}
+				return true
+			},
+		},
+		{
+			"a secret as long as what is presented, or shorter",
+			[2]question{{wrongAt(0), long}, {wrongAt(0)[1:], long}},
+			func(secret, presented []byte) bool { return subtle.ConstantTimeCompare(presented, secret) == 1 },
+		},
+		{
+			"a short secret, or a long one",
+			[2]question{{long[:1], []byte("?")}, {long, []byte("?")}},
+			func(secret, presented []byte) bool { return sha256.Sum256(presented) == sha256.Sum256(secret) },
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var naive, verifier, set, equal [2]func()
+			for i, q := range row.asked {
+				v, err := secretequal.New(q.secret)
+				require.NoError(t, err)
+				s := trio(q.secret)
+				naive[i] = func() { row.naive(q.secret, q.presented) }
+				verifier[i] = func() { v.Match(q.presented) }
+				set[i] = func() { s.Match(q.presented) }
+				equal[i] = func() { secretequal.Equal(q.secret, q.presented) }
+			}
+			requireSameWork(t, naive, map[string][2]func(){"Verifier": verifier, "Set": set, "Equal": equal})
+		})
+	}
+}
+
+// TestSetWorksTheSame asks which entry matches, and whether each entry costs a hash.
+func TestSetWorksTheSame(t *testing.T) {
+	const n = 200
+	secrets, byID := make([][]byte, n), map[string][]byte{}
+	for i := range secrets {
+		secrets[i] = []byte(rand.Text())
+		byID[fmt.Sprintf("%03d", i)] = secrets[i]
+	}
+	many, err := secretequal.NewSet(byID)
+	require.NoError(t, err)
+	var naive, ours [2]func()
+	for i, presented := range [][]byte{secrets[0], secrets[n-1]} {
+		naive[i] = func() {
+			_ = slices.IndexFunc(secrets, func(secret []byte) bool { return subtle.ConstantTimeCompare(secret, presented) == 1 })
+		}
+		ours[i] = func() { many.Match(presented) }
+	}
+	requireSameWork(t, naive, map[string][2]func(){"the first entry, or the last": ours})
+
+	wrong := make([]byte, secretequal.MaxLen)
+	one, err := secretequal.NewSet(map[string][]byte{"it": secrets[0]})
+	require.NoError(t, err)
+	three := trio(secrets[0])
+	for i, entries := range []int{1, 3} {
+		naive[i] = func() {
+			for _, secret := range secrets[:entries] {
+				_ = sha256.Sum256(wrong) == sha256.Sum256(secret)
+			}
+		}
+	}
+	ours = [2]func(){func() { one.Match(wrong) }, func() { three.Match(wrong) }}
+	requireSameWork(t, naive, map[string][2]func(){"one entry, or three": ours})
+}
+
+// requireSameWork wants naive to need at least twice as long for one of its two questions, and ours not.
+func requireSameWork(t *testing.T, naive [2]func(), ours map[string][2]func()) {
+	const limit = 2.0 // what is looked for is a multiple: TestTiming looks closer
+	apart := func(f [2]func()) float64 {
+		best := [2]time.Duration{time.Hour, time.Hour}
+		for range 100 {
+			for i := range f {
+				start := time.Now()
+				for range 8 { // reading the clock takes as long as a short comparison
+					f[i]()
+				}
+				best[i] = min(best[i], time.Since(start))
+			}
+		}
+		return float64(max(best[0], best[1])) / float64(min(best[0], best[1]))
+	}
+	require.Greater(t, apart(naive), limit, "naive code is not caught: the row shows nothing")
+	for name, f := range ours {
+		require.Less(t, apart(f), limit, name)
 	}
 }
 
@@ -421,6 +533,10 @@ func TestNoAllocation(t *testing.T) {
 		"Match, from the caller's stack":     func() { v.Match([]byte(text)) },
 		"Set.Match, from the caller's stack": func() { s.Match([]byte(text)) },
 		"Equal, from the caller's stack":     func() { secretequal.Equal([]byte(text), []byte(text)) },
+
+		"MatchString, from the caller's stack":     func() { v.MatchString(string(secret)) },
+		"Set.MatchString, from the caller's stack": func() { s.MatchString(string(secret)) },
+		"EqualString, from the caller's stack":     func() { secretequal.EqualString(string(secret), string(secret)) },
 	} {
 		require.Zero(t, testing.AllocsPerRun(1000, f), name)
 	}

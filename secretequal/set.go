@@ -57,6 +57,8 @@ func NewSet(secrets map[string][]byte) (*Set, error) {
 func (s *Set) Match(presented []byte) (id string, ok bool) { return match(s, presented) }
 
 // MatchString is like [Set.Match] for a string, of which it makes no copy.
+//
+//go:noinline
 func (s *Set) MatchString(presented string) (id string, ok bool) { return match(s, presented) }
 
 func match[T []byte | string](s *Set, presented T) (id string, ok bool) {

@@ -47,9 +47,8 @@ func (v *vault) add(secret []byte) {
 // find returns the index of the secret that was presented, or a negative number. It looks at all tags, and chooses
 // without a branch.
 //
-// The exported functions that take a slice, here and in equal.go, are marked noinline: in the caller's package the
-// compiler does not know that a generic function lets go of its arguments, and would move what was presented to the
-// heap.
+// The exported functions that take what was presented are marked noinline: in the caller's package the compiler does
+// not know that a generic function lets go of its arguments, and would move what was presented to the heap.
 func find[T []byte | string](open func() *vault, presented T) int {
 	index := -1
 	if open == nil || len(presented) == 0 || len(presented) > MaxLen {
