@@ -233,7 +233,7 @@ func TestHostileCrowd(t *testing.T) {
 					i -= random.IntN(16)
 				case dice < 99_980:
 					i -= random.IntN(60_000)
-				case dice < 99_995:
+				case dice < 99_985:
 					jump.Store(random.Int64N(int64(2*time.Hour)) - int64(time.Hour))
 					continue
 				case dice < 99_999:
@@ -268,5 +268,5 @@ func TestHostileCrowd(t *testing.T) {
 		require.LessOrEqual(t, fresh[i].Load(), uint32(1), "message %d was accepted more than once", i)
 		accepted += int(fresh[i].Load())
 	}
-	require.Greater(t, accepted, steps/40, "of %d messages", head.Load())
+	require.Greater(t, accepted, steps/200, "of %d messages", head.Load())
 }
