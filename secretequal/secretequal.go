@@ -39,7 +39,7 @@
 //   - Work is bounded: a presented value longer than [MaxLen] is refused without being read.
 //   - No copy of the secret or of a presented value is left on the heap. No printer, encoder or logger gets a byte of
 //     secret, tag or key out of a value of this package, not even one that walks unexported fields.
-//   - Everything may be used by several goroutines at once, and matching takes no lock.
+//   - Everything may be used by several goroutines at once, and no lock is held while a value is hashed or compared.
 //
 // # Not guaranteed
 //

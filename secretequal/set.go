@@ -16,7 +16,8 @@ import (
 // new alone when no client uses the old any more; an atomic.Pointer[Set] swaps them in a running server. Each entry
 // makes Match slower, so give many clients a [Verifier] each and let them present a public name beside the secret.
 //
-// A Set does not change, and copies of it are the same Set. Printed, logged or encoded, it shows [REDACTED].
+// A Set does not change, and copies of it are the same Set. Printed, logged or encoded, it shows [REDACTED]; what walks
+// its unexported fields finds the ids.
 type Set struct {
 	redacted
 	open func() *vault
