@@ -32,6 +32,7 @@ type desk struct {
 	unlocks   int
 	secret    desksecret
 	fails     string // name of the error with which GetSecret answers
+	failures  int    // how often; zero: always
 }
 
 type desksecret struct {
@@ -135,7 +136,11 @@ func (d *desk) GetSecret(dbus.ObjectPath) (desksecret, *dbus.Error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fails != "" {
-		return d.secret, dbus.NewError(d.fails, nil)
+		name := d.fails
+		if d.failures--; d.failures == 0 {
+			d.fails = ""
+		}
+		return d.secret, dbus.NewError(name, nil)
 	}
 	return d.secret, nil
 }
@@ -234,12 +239,18 @@ func TestProvidersAnswersAreToldApart(t *testing.T) {
 		"org.freedesktop.DBus.Error.ServiceUnknown": masterkey.ErrUnavailable,
 		"org.freedesktop.Secret.Error.NoSuchObject": masterkey.ErrUnavailable, // deleted in between: ask again
 		"org.freedesktop.DBus.Error.NoReply":        masterkey.ErrUnavailable,
+		"org.freedesktop.DBus.Error.UnknownMethod":  masterkey.ErrUnavailable, // and not for a moment only
 	} {
 		d.set(func(d *desk) { d.fails = name })
 		_, err := s.Load(t.Context())
 		require.ErrorIs(t, err, want, name)
 		require.NotErrorIs(t, err, masterkey.ErrNotFound, name)
 	}
+	d.set(func(d *desk) { d.fails, d.failures = "org.freedesktop.DBus.Error.UnknownMethod", 3 })
+	got, err := s.Load(t.Context())
+	require.NoError(t, err, "a provider that does not know this client yet is asked again")
+	require.Equal(t, "x", string(got))
+
 	d.set(func(d *desk) { d.fails, d.items = "", []dbus.ObjectPath{} })
 	require.ErrorIs(t, s.Store(t.Context(), []byte("y")), masterkey.ErrLocked, "CreateItem that wants a prompt stored nothing")
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/zalando/go-keyring"
@@ -28,6 +29,7 @@ func TestHelperStartsFirst(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, "go")); err == nil {
 			break
 		}
+		time.Sleep(100 * time.Microsecond)
 	}
 	if how == "naive" {
 		got, err := keyring.Get("merlon", account)

@@ -31,6 +31,8 @@ const (
 	prompt     = "org.freedesktop.Secret.Prompt"
 	isLocked   = "org.freedesktop.Secret.Error.IsLocked"
 	none       = dbus.ObjectPath("/") // stands for no object
+
+	unknownMethod = "org.freedesktop.DBus.Error.UnknownMethod"
 )
 
 // secret is the struct (oayays) of the API. It goes over the bus as it is: who can listen there can ask for it too.
@@ -256,8 +258,21 @@ func (b *bus) close() {
 	_ = b.conn.Close()
 }
 
+// call tries again what was not done at all: GNOME Keyring answers so to a client that it has not registered yet, which
+// about one first call in a hundred meets when several processes start at once.
 func (b *bus) call(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	return b.conn.Object(secrets, path).CallWithContext(b.ctx, method, 0, args...)
+	for pause := 5 * time.Millisecond; ; pause *= 2 {
+		done := b.conn.Object(secrets, path).CallWithContext(b.ctx, method, 0, args...)
+		var reply dbus.Error
+		if !errors.As(done.Err, &reply) || reply.Name != unknownMethod || pause > 160*time.Millisecond {
+			return done
+		}
+		select {
+		case <-time.After(pause):
+		case <-b.ctx.Done():
+			return done
+		}
+	}
 }
 
 func (b *bus) property(path dbus.ObjectPath, name string, into any) error {
