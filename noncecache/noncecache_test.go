@@ -800,3 +800,24 @@ func TestErrorsAreApart(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, future, two.show("p", time.Hour, ""))
 }
+
+// TestFloorStaysOnesOwn: an account with one message left may have a floor far above it, which others must not inherit.
+func TestFloorStaysOnesOwn(t *testing.T) {
+	t.Run("when accounts run out", func(t *testing.T) {
+		w := begin(t, noncecache.Config{Capacity: 10, PerPrincipal: 1})
+		require.Equal(t, fresh, w.show("p", skew-ms, "1"))
+		require.Equal(t, fresh, w.show("p", skew, "2"))
+		for i := range 8 {
+			require.Equal(t, fresh, w.show(fmt.Sprint(i), time.Duration(i)*ms, "m"))
+		}
+	})
+	t.Run("when messages are forgotten", func(t *testing.T) {
+		w := begin(t, noncecache.Config{Capacity: 3, PerPrincipal: 3})
+		require.Equal(t, fresh, w.show("p", skew, "dated ahead"))
+		require.Equal(t, fresh, w.show("p", 0, "m"))
+		for i := range 20 {
+			require.Equal(t, fresh, w.show(fmt.Sprint(i), time.Duration(i+1)*ms, "m"))
+		}
+		require.NotEqual(t, fresh, w.show("p", skew, "dated ahead"))
+	})
+}
