@@ -340,11 +340,12 @@ func TestNothingPrintsAKey(t *testing.T) {
 
 // echo is a store whose error shows what it was given.
 func TestErrorsOfSourcesThatRepeatTheKeyAreWithheld(t *testing.T) {
-	for _, format := range []string{"cannot store %s", "cannot store %q", "%s"} {
+	for _, format := range []string{"cannot store %s", "cannot store %q", "%s", "the word %[2]s"} {
 		var given []byte
 		s := &memory{save: func(_ *memory, data []byte) error {
 			given = bytes.Clone(data)
-			return fmt.Errorf(format+": %w", data, masterkey.ErrDenied)
+			word := strings.Fields(string(data))[6]
+			return errors.Join(errors.New(strings.Split(fmt.Sprintf(format, data, word), "%!(EXTRA")[0]), masterkey.ErrDenied)
 		}}
 		_, err := masterkey.Open(t.Context(), newHome(t).config(s))
 		require.ErrorIs(t, err, masterkey.ErrDenied)
@@ -356,6 +357,28 @@ func TestErrorsOfSourcesThatRepeatTheKeyAreWithheld(t *testing.T) {
 		}
 		require.Len(t, line, 2+2+3+2)
 	}
+}
+
+// TestAnotherServiceMakesTheKeyFirst: one that shares the file and not the state folder, between our look and our write.
+func TestAnotherServiceMakesTheKeyFirst(t *testing.T) {
+	h, theirs := newHome(t), newHome(t)
+	theirs.keys = h.keys
+	var first string
+	c := h.config()
+	c.SealedDataExists = func() (bool, error) { first, _ = primary(t, theirs.open(t)); return false, nil }
+	m, err := masterkey.Open(t.Context(), c)
+	require.NoError(t, err)
+	id, _ := primary(t, m)
+	require.Equal(t, first, id)
+
+	h = newHome(t)
+	c = h.config()
+	c.SealedDataExists = func() (bool, error) {
+		return false, errors.Join(os.Mkdir(h.keys, 0o700), os.WriteFile(h.path(), []byte("something"), 0o600))
+	}
+	_, err = masterkey.Open(t.Context(), c)
+	require.ErrorIs(t, err, masterkey.ErrCorrupt)
+	require.Equal(t, "something", string(read(t, h.path())))
 }
 
 func TestContextIsObeyed(t *testing.T) {
