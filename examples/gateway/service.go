@@ -113,8 +113,11 @@ func (s *service) session(w http.ResponseWriter, r *http.Request) {
 // authorized lets a request through that presents the token or the session.
 func (s *service) authorized(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if _, ok := s.caller(bearer); !ok {
+		var presented string // empty, unless the header is there and of this kind
+		if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+			presented = bearer
+		}
+		if _, ok := s.caller(presented); !ok {
 			answer(w, http.StatusUnauthorized, map[string]string{"error": "present the token or the session as a bearer token"})
 			return
 		}

@@ -22,8 +22,8 @@ type guard struct {
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	presented, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if _, ok := g.current.Load().MatchString(presented); !ok {
+	presented, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if _, ok := g.current.Load().MatchString(presented); !bearer || !ok {
 		http.Error(w, "unauthorized", http.StatusUnauthorized)
 		return
 	}
