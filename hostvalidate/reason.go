@@ -150,12 +150,12 @@ func (r *Reason) UnmarshalText(text []byte) error {
 type Error struct {
 	Reason Reason
 
+	from source // here, it takes no room
+
 	// Suggest is empty, or the entry that would let this request in: for Config.Hosts and AddHost after
 	// HostUndeclared, for Config.Origins after OriginUndeclared. It is in the one form that browsers send, and safe
 	// to print. It is what the client asked for: add it only if it is yours.
 	Suggest string
-
-	from source
 }
 
 // Error says which header was refused, why, and which entry would let it in. It never holds the header itself.
