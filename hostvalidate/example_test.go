@@ -48,13 +48,14 @@ func Example() {
 func ExampleNew() {
 	_, err := hostvalidate.New(hostvalidate.Config{
 		Hosts:   []string{"gateway.example.com", "*.example.com", ".com"},
-		Origins: []string{"https://ui.example.com/"},
+		Origins: []string{"https://ui.example.com/", "https://*.example.com"},
 	})
 	fmt.Println(err)
 	// Output:
 	// hostvalidate: Hosts[1]: "*.example.com": a wildcard undoes the check; list the names, or write .name for a name and all below it
 	// hostvalidate: Hosts[2]: ".com": a suffix of one label is everybody's; write at least two, such as .example.com
 	// hostvalidate: Origins[0]: "https://ui.example.com/": not scheme://host[:port]
+	// hostvalidate: Origins[1]: "https://*.example.com": a wildcard undoes the check; list the origins, of which only the port may be an asterisk
 }
 
 func ExamplePolicy_Check() {

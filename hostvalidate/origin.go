@@ -2,7 +2,10 @@
 
 package hostvalidate
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // origin is what an Origin header names.
 type origin struct {
@@ -75,11 +78,13 @@ func (o origin) canonical() string {
 	return string(o.host.append(append(appendLower(buf[:0], o.scheme), "://"...)))
 }
 
+var errWideOrigin = errors.New("a wildcard undoes the check; list the origins, of which only the port may be an asterisk")
+
 // parseOriginEntry reads an entry of Config.Origins, whose port may be an asterisk.
 func parseOriginEntry(entry string) (origin, error) {
 	rest, anyPort := strings.CutSuffix(entry, ":*")
 	if strings.Contains(rest, "*") {
-		return origin{}, errWildcard
+		return origin{}, errWideOrigin
 	}
 	if anyPort {
 		rest += ":1" // so that a port before the asterisk is one too many
