@@ -14,5 +14,5 @@ func LinkNew(dir, from, to string) error {
 	return d.linkNew(from, to)
 }
 
-// CheckParents judges the folders above a file in dir.
-func CheckParents(dir string) error { return checkParents(dir) }
+// CheckParents judges the folders above a file in dir, and gives dir without links.
+func CheckParents(dir string) (string, error) { return checkParents(dir) }

@@ -65,13 +65,14 @@ func FuzzCheckParents(f *testing.F) {
 			t.Skip()
 		}
 		full := base + "/" + path
-		err := privatefile.CheckParents(full)
+		walked, err := privatefile.CheckParents(full)
 		st, kernel := os.Stat(full)
 		if err == nil {
 			require.NoError(t, kernel, path)
 			require.True(t, st.IsDir(), path)
 			real, rerr := filepath.EvalSymlinks(full)
 			require.NoError(t, rerr)
+			require.Equal(t, strings.TrimSuffix(real, "/")+"/", walked, path)
 			require.False(t, strings.HasPrefix(real+"/", base+"/a/x/"), path)
 			return
 		}

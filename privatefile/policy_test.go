@@ -178,6 +178,7 @@ func TestBadPath(t *testing.T) {
 		"a NUL, where C stops": dir + "/f\x00.bak",
 		"a NUL in a folder":    dir + "\x00/f",
 		"a NUL alone":          "\x00",
+		"a temporary file's, which the next writer takes for a dead one's": dir + "/.privatefile-notes.tmp",
 	} {
 		t.Run(name, func(t *testing.T) {
 			for op, err := range each(t, path, privatefile.Config{}) {

@@ -24,10 +24,11 @@ func Read(path string, c Config) ([]byte, Report, error) {
 }
 
 func read(path string, c Config) ([]byte, Report, error) {
-	if _, _, err := c.admit(path); err != nil {
+	at, err := c.admit(path)
+	if err != nil {
 		return nil, Report{}, err
 	}
-	h, r, st, err := openPrivate(path, flagsRead, c)
+	h, r, st, err := openPrivate(at.path, flagsRead, c)
 	if err != nil {
 		return nil, r, err
 	}
@@ -69,16 +70,16 @@ func OpenAppend(path string, c Config) (*os.File, Report, error) {
 }
 
 func openAppend(path string, c Config) (*os.File, Report, error) {
-	dir, _, err := c.admit(path)
+	at, err := c.admit(path)
 	if err != nil {
 		return nil, Report{}, err
 	}
 	// Somebody may make or remove the file in between: then the other branch is the right one. Who loses that often
 	// is not racing with a sibling but with an attacker.
 	for range 100 {
-		h, r, _, err := openPrivate(path, flagsAppend, c)
+		h, r, _, err := openPrivate(at.path, flagsAppend, c)
 		if errors.Is(err, fs.ErrNotExist) {
-			h, r, err = openNew(path, dir, c)
+			h, r, err = openNew(at, c)
 		}
 		if errors.Is(err, fs.ErrExist) {
 			continue
@@ -93,14 +94,14 @@ func openAppend(path string, c Config) (*os.File, Report, error) {
 }
 
 // openNew makes a file for OpenAppend, and its name durable.
-func openNew(path, dir string, c Config) (handle, Report, error) {
-	h, err := open(path, flagsAppend|flagsNew)
+func openNew(at target, c Config) (handle, Report, error) {
+	h, err := open(at.path, flagsAppend|flagsNew)
 	if err != nil {
 		return 0, Report{}, err
 	}
 	r, _, err := adopt(h, c)
 	if err == nil {
-		err = syncFolder(dir)
+		err = syncFolder(at.dir)
 	}
 	if err != nil {
 		h.close()
@@ -160,11 +161,11 @@ func checkAt(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	dir, _ := filepath.Split(f.Name())
-	if err := checkParents(dir); err != nil {
+	dir, name := filepath.Split(f.Name())
+	if dir, err = checkParents(dir); err != nil {
 		return err
 	}
-	at, err := os.Lstat(f.Name())
+	at, err := os.Lstat(dir + name)
 	if err != nil {
 		return err
 	}
@@ -196,20 +197,27 @@ func openPrivate(path string, flags int, c Config) (handle, Report, status, erro
 	return h, r, st, nil
 }
 
-// admit judges what can be judged before anything is opened, and takes the path apart.
-func (c Config) admit(path string) (dir, name string, err error) {
+// target is an admitted path, whole and in its two parts; under CheckParents no link is left in it.
+type target struct{ path, dir, name string }
+
+// admit judges what can be judged before anything is opened.
+func (c Config) admit(path string) (target, error) {
 	if err := c.validate(); err != nil {
-		return "", "", &Error{Reason: BadConfig, Err: err}
+		return target{}, &Error{Reason: BadConfig, Err: err}
 	}
-	dir, name = filepath.Split(path)
+	dir, name := filepath.Split(path)
 	// A slash at the end would make open follow a link, whatever its flags.
-	if name == "" || name == "." || name == ".." || strings.Contains(path, "\x00") || !plainName(name) {
-		return "", "", refuse(BadPath, 0)
+	if name == "" || name == "." || name == ".." || strings.Contains(path, "\x00") || isTemp(name) || !plainName(name) {
+		return target{}, refuse(BadPath, 0)
 	}
 	if c.CheckParents {
-		err = checkParents(dir)
+		var err error
+		if dir, err = checkParents(dir); err != nil {
+			return target{}, err
+		}
+		path = dir + name
 	}
-	return dir, name, err
+	return target{path, dir, name}, nil
 }
 
 // status is what fstat tells.
@@ -228,22 +236,25 @@ func inspect(h handle, c Config) (Report, status, error) {
 		return Report{}, st, err
 	}
 	r := Report{Before: bits(st.mode), After: bits(st.mode), Unverified: unverified}
+	r.Tainted = st.mode&0o022 != 0
 	if reason := st.identity(c); reason != 0 {
 		return r, st, refuse(reason, 0)
 	}
 	keep := c.keep(h, st.mode)
-	r.Tainted = loose(st.mode, keep)&0o022 != 0
 	if r.Tainted && !c.AllowTainted {
 		return r, st, refuse(Tainted, r.Before)
 	}
 	if loose(st.mode, keep) == 0 {
 		return r, st, nil
 	}
+	if r.Tainted {
+		r.warn("others could write the file: look at its content before it is trusted")
+	}
 	switch c.OnLoose {
 	case Reject:
 		return r, st, refuse(Loose, r.Before)
 	case Warn:
-		r.Warnings = []string{fmt.Sprintf("mode %04o is more than 0600: chmod 600 it", octal(r.Before))}
+		r.warn("mode %04o is more than 0600: chmod 600 it", octal(r.Before))
 		return r, st, nil
 	}
 	if err := h.chmod(st.mode & keep); err != nil {
@@ -260,9 +271,12 @@ func inspect(h handle, c Config) (Report, status, error) {
 		return r, st, refuse(Unrepaired, r.After)
 	}
 	r.Repaired = true
-	r.Warnings = []string{fmt.Sprintf("mode was %04o and is %04o now: whoever could read the file may have done so",
-		octal(r.Before), octal(r.After))}
+	r.warn("mode was %04o and is %04o now: whoever could read the file may have done so", octal(r.Before), octal(r.After))
 	return r, st, nil
+}
+
+func (r *Report) warn(format string, args ...any) {
+	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
 }
 
 // adopt makes a file that was just made exactly 0600, from which the umask can only have taken rights.
@@ -287,7 +301,7 @@ func adopt(h handle, c Config) (Report, status, error) {
 		if c.OnLoose != Warn {
 			return r, st, refuse(Unrepaired, r.After)
 		}
-		r.Warnings = []string{fmt.Sprintf("the file system made the new file with mode %04o", octal(r.After))}
+		r.warn("the file system made the new file with mode %04o", octal(r.After))
 	}
 	return r, st, nil
 }

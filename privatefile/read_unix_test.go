@@ -151,8 +151,14 @@ func TestModes(t *testing.T) {
 						Before: row.mode, After: row.after, Repaired: row.mode != row.after, Tainted: row.taint, Unverified: r.Unverified,
 					}
 					require.Empty(t, cmp.Diff(wantReport, r, cmpopts.IgnoreFields(r, "Warnings")))
-					loose := row.reason == 0 && (row.mode != row.after || row.c.OnLoose == warn && row.mode != 0o600)
-					require.Equal(t, loose, len(r.Warnings) == 1, "warnings: %q", r.Warnings)
+					warnings := 0
+					if row.reason == 0 && (row.mode != row.after || row.c.OnLoose == warn && row.mode != 0o600) {
+						warnings++
+					}
+					if row.taint && row.c.AllowTainted {
+						warnings++ // of the content, beside the mode's
+					}
+					require.Len(t, r.Warnings, warnings)
 					if again == 0 {
 						put(t, path, content, row.mode)
 					}
@@ -280,8 +286,15 @@ func TestHardlinksByPolicy(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "f")
 			put(t, path, content, 0o600)
 			require.NoError(t, os.Link(path, path+".backup"))
-			_, _, err := open(t, path, privatefile.Config{})
+			_, r, err := open(t, path, privatefile.Config{})
 			require.ErrorIs(t, err, privatefile.Hardlinked)
+			require.False(t, r.Tainted)
+			require.NoError(t, os.Chmod(path, 0o666))
+			_, r, err = open(t, path, privatefile.Config{AllowTainted: true})
+			require.ErrorIs(t, err, privatefile.Hardlinked)
+			require.True(t, r.Tainted, "said beside the other reason")
+			want(t, path, content, 0o666)
+			require.NoError(t, os.Chmod(path, 0o600))
 			got, _, err := open(t, path, privatefile.Config{AllowHardlinks: true})
 			require.NoError(t, err)
 			require.Equal(t, content, got)

@@ -15,8 +15,8 @@ type Reason uint8
 const (
 	// BadConfig: a policy that does not exist or a negative MaxBytes. Nothing was touched.
 	BadConfig Reason = iota + 1
-	// BadPath: an empty path, one that ends in a slash, "." or "..", or one that holds a NUL; on Windows also a device
-	// name or a stream ("key:hidden").
+	// BadPath: an empty path, one that ends in a slash, "." or "..", one that holds a NUL, or a temporary file's name
+	// (".privatefile-*.tmp"); on Windows also a device name or a stream ("key:hidden").
 	BadPath
 	// Missing: there is no such file, or for Write and Create no such folder. It matches fs.ErrNotExist.
 	Missing

@@ -191,18 +191,19 @@ func plainName(string) bool { return true }
 const maxLinks = 40 // as the kernel
 
 // checkParents walks from the root to dir and refuses the first folder or link that somebody else may exchange. Each
-// element was judged before the next is looked up, so that nobody but us and root can have moved what was judged.
-func checkParents(dir string) error {
+// element was judged before the next is looked up, so that nobody but us and root can have moved what was judged. It
+// gives dir without links, for a link that changes its mind between the walk and the opening.
+func checkParents(dir string) (string, error) {
 	if !filepath.IsAbs(dir) {
 		wd, err := os.Getwd()
 		if err != nil {
-			return err
+			return "", err
 		}
 		dir = wd + "/" + dir
 	}
 	at, links, us := "/", 0, geteuid()
 	if _, err := checkParent(at, us); err != nil {
-		return err
+		return "", err
 	}
 	for rest := dir; rest != ""; {
 		var name string
@@ -217,23 +218,45 @@ func checkParents(dir string) error {
 		next := filepath.Join(at, name)
 		link, err := checkParent(next, us)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if !link {
 			at = next
 			continue
 		}
 		if links++; links > maxLinks {
-			return &Error{Reason: UnsafeParent, Parent: next, Err: unix.ELOOP}
+			return "", &Error{Reason: UnsafeParent, Parent: next, Err: unix.ELOOP}
 		}
 		target, err := os.Readlink(next)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if filepath.IsAbs(target) {
 			at = "/"
 		}
 		rest = target + "/" + rest
+	}
+	if links > 0 {
+		if err := sameFolder(dir, at); err != nil {
+			return "", err
+		}
+	}
+	return strings.TrimSuffix(at, "/") + "/", nil
+}
+
+// sameFolder finds the links whose text is not where they lead: those of procfs into another mount namespace, such as
+// /proc/PID/root of a container (proc_pid_root(5)).
+func sameFolder(asked, walked string) error {
+	a, err := os.Stat(asked)
+	if err != nil {
+		return err
+	}
+	b, err := os.Stat(walked)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(a, b) {
+		return &Error{Reason: UnsafeParent, Parent: asked, Err: errors.New("a link on the way does not lead where it says")}
 	}
 	return nil
 }

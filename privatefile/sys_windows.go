@@ -175,4 +175,4 @@ func (d folder) each(do func(name string)) {
 func plainName(name string) bool { return filepath.IsLocal(name) && !strings.Contains(name, ":") }
 
 // checkParents looks at nothing: who may change a folder is in its access control list. Report.Unverified says so.
-func checkParents(string) error { return nil }
+func checkParents(dir string) (string, error) { return dir, nil }

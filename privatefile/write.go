@@ -34,20 +34,20 @@ func Create(path string, data []byte, c Config) error {
 }
 
 func place(path string, data []byte, c Config, create bool) error {
-	parent, name, err := c.admit(path)
+	at, err := c.admit(path)
 	if err != nil {
 		return err
 	}
 	if int64(len(data)) > c.maxBytes() {
 		return refuse(TooLarge, 0)
 	}
-	dir, err := openFolder(parent)
+	dir, err := openFolder(at.dir)
 	if err != nil {
 		return err
 	}
 	defer dir.close()
 	sweep(dir)
-	switch st, err := dir.stat(name); {
+	switch st, err := dir.stat(at.name); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return err
@@ -71,7 +71,7 @@ func place(path string, data []byte, c Config, create bool) error {
 	if create {
 		move = dir.moveNew
 	}
-	if err := move(temp, name); err != nil {
+	if err := move(temp, at.name); err != nil {
 		dir.remove(temp)
 		return err
 	}
@@ -99,6 +99,10 @@ const (
 	tempPrefix = ".privatefile-"
 	tempSuffix = ".tmp"
 )
+
+func isTemp(name string) bool {
+	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
+}
 
 // newTemp makes an empty, private, locked file. Before it is locked a sweeper may take it for a dead writer's: then it
 // is locked by the sweeper, or has lost its name already, and we take another.
@@ -130,7 +134,7 @@ func newTemp(dir folder, c Config) (string, handle, error) {
 // told the file stays; what cannot be removed will be tried again, so that an error would help nobody.
 func sweep(dir folder) {
 	dir.each(func(name string) {
-		if strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix) {
+		if isTemp(name) {
 			reap(dir, name)
 		}
 	})
