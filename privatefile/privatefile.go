@@ -43,8 +43,10 @@
 //   - Against root, and against other programs of the same user, no mode helps: seal the content (package credcipher).
 //   - Folders are checked only under CheckParents; without it whoever may write in the folder can exchange the file
 //     for another file of yours. To keep to a tree on purpose use package pathboundary.
-//   - A change while reading is noticed by size and modification time. It is for catching a careless writer; who may
-//     write the file without trace is its owner.
+//   - A change while reading is noticed by size and modification time, which a write call sets as it begins: half of
+//     one that was under way before may be read. It is for catching a careless writer; who may write the file without
+//     trace is its owner.
+//   - A FIFO or device is opened before it is refused, without waiting: a writer that waits at a FIFO goes on.
 //   - Modes are what is judged. [Report].Unverified names what else this system knows and was not looked at: access
 //     control lists on macOS and the BSDs; owner, access control list and folders on Windows, where a new file has
 //     the rights of its folder. NFSv4 lists are what the server makes of the mode.
