@@ -30,6 +30,7 @@ func folder() (dir string, remove func()) {
 	return dir, func() { os.RemoveAll(dir) }
 }
 
+// A Secret that the kubelet mounts: root's, readable for the pod's group, under a name that is a link.
 func ExampleConfig_kubernetes() {
 	secret := privatefile.Config{Owner: privatefile.SelfOrRoot, AllowGroupRead: true}
 	_, _, err := privatefile.Read("/var/run/secrets/example/..data/token", secret)
@@ -38,6 +39,7 @@ func ExampleConfig_kubernetes() {
 	// missing
 }
 
+// Several processes start at once, and one key shall come of it.
 func ExampleCreate() {
 	dir, remove := folder()
 	defer remove()

@@ -74,7 +74,6 @@ func ExampleRead() {
 	// missing true
 }
 
-// A Secret that the kubelet mounts: root's, readable for the pod's group, under a name that is a link.
 func ExampleWrite() {
 	dir, remove := folder()
 	defer remove()
@@ -95,7 +94,6 @@ func ExampleWrite() {
 	// symlink
 }
 
-// Several processes start at once, and one key shall come of it.
 // A file that something else opened, such as a descriptor that systemd handed over.
 func ExampleEnforce() {
 	dir, remove := folder()

@@ -3,6 +3,7 @@
 package privatefile_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -119,7 +120,9 @@ func TestParentsOfOtherOwners(t *testing.T) {
 				return
 			}
 			require.ErrorIs(t, err, privatefile.UnsafeParent)
-			require.Contains(t, err.Error(), "user 1234")
+			e, ok := errors.AsType[*privatefile.Error](err)
+			require.True(t, ok)
+			require.Equal(t, dir, e.Parent)
 		})
 	}
 }
@@ -272,7 +275,6 @@ func TestMountedFileIsBusy(t *testing.T) {
 		err := privatefile.Write(path, []byte("new"), privatefile.Config{})
 		require.ErrorIs(t, err, privatefile.Busy)
 		require.ErrorIs(t, err, unix.EBUSY)
-		require.Contains(t, err.Error(), "mount its folder")
 		want(t, path, content, 0o600)
 		require.Equal(t, []string{"f"}, names(t, dir))
 		data, _, err := privatefile.Read(path, privatefile.Config{})
