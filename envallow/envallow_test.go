@@ -96,6 +96,14 @@ var decisions = []struct {
 	{"a harmless name within a family", decision{"CGO_ENABLED", "0", envallow.NotListed, envallow.Inherited, envallow.Unlisted}},
 	{"a location", decision{"XDG_CONFIG_HOME", "/home/u/.config", envallow.NotListed, envallow.Inherited, envallow.Location}},
 	{"an agent", decision{"SSH_AUTH_SOCK", "/run/agent", envallow.NotListed, envallow.Inherited, envallow.Location}},
+	{"a location by its ending", decision{"ACME_CONFIG_FILE", "/x", envallow.NotListed, envallow.Inherited, envallow.Location}},
+	{"a location's ending makes no hijacker harmless", decision{"GIT_CONFIG_FILE", "/x", envallow.Hijack, envallow.Hijack, envallow.VCS}},
+	{"a location's ending makes no secret harmless", decision{"OP_SESSION_HOME", "x", envallow.SecretName, envallow.SecretName, envallow.Secret}},
+	{"a hijacker's ending counts before a location's", decision{"ACME_CACHE_DIR_PAGER", "x", envallow.Hijack, envallow.Hijack, envallow.Helper}},
+	{"a component of MPI", decision{"OMPI_MCA_plm_rsh_agent", "x", envallow.Hijack, envallow.Hijack, envallow.Loader}},
+	{"a rank of MPI", decision{"OMPI_COMM_WORLD_RANK", "0", envallow.NotListed, envallow.Inherited, envallow.Unlisted}},
+	{"a profiler of CUDA", decision{"CUDA_INJECTION64_PATH", "/x", envallow.Hijack, envallow.Hijack, envallow.Loader}},
+	{"a command that prints a password", decision{"ACME_PASS_CMD", "x", envallow.Hijack, envallow.Hijack, envallow.Helper}},
 	{"a secret in a family of locations", decision{"TF_VAR_db_password", "x", envallow.SecretName, envallow.SecretName, envallow.Secret}},
 	{"a secret family", decision{"OP_SESSION_acme", "x", envallow.SecretName, envallow.SecretName, envallow.Secret}},
 	{"a secret by no word", decision{"PGPASSFILE", "/x", envallow.SecretName, envallow.SecretName, envallow.Secret}},
@@ -144,11 +152,11 @@ func TestSecretNames(t *testing.T) {
 	secrets := strings.Fields(`TOKEN GH_TOKEN GITHUB_TOKEN MY_PAT DB_PASS DB_PASSWORD DbPassword dbPassword my_app_password FOO_PASSPHRASE FOO_AUTH FOO_APIKEY
 		OPENAI_API_KEY OPENAI_API_KEYS API_KEY_2 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AZURE_STORAGE_KEY FAL_KEY KEY SECRET_KEY_BASE MYSQL_PWD DATABASE_URL
 		REDIS_URL MONGODB_URI SLACK_WEBHOOK_URL SENTRY_DSN DB_CONNECTION_STRING PG_URL API_TOKENS TF_TOKEN_app_terraform_io ACTIONS_ID_TOKEN_REQUEST_TOKEN
-		PASSWORD_FILE SSHPASS SESSION_COOKIE apiKey clientSecret WALLET_MNEMONIC SERVICE_CREDENTIALS SSH_KEYS PASSWORD_MIN_LENGTH_SECRET BW_SESSION PGPASSWORD ldapPasswd ROOT_PW TELEGRAM_API_HASH MYPASSPHRASE_1`)
+		PASSWORD_FILE SSHPASS SESSION_COOKIE apiKey clientSecret WALLET_MNEMONIC SERVICE_CREDENTIALS SSH_KEYS PASSWORD_MIN_LENGTH_SECRET BW_SESSION PGPASSWORD ldapPasswd ROOT_PW DBPASS keyPass GHTOKEN ACMESECRET MYAPIKEY OTP_SEED TELEGRAM_API_HASH MYPASSPHRASE_1`)
 	lookalikes := strings.Fields(`MONKEY TURKEY KEYBOARD KEYBOARD_LAYOUT KEYMAP KEYTIMEOUT AUTHOR AUTHORS TOKENIZER TOKENIZERS_PARALLELISM MAX_TOKENS MAX_TOKEN CONTEXT_TOKENS
 		TOKEN_LIMIT TOKEN_TTL PASSWORD_MIN_LENGTH SECRET_NAME PUBLIC_KEY SSH_PUBLIC_KEY SORT_KEY CACHE_KEY PRIVATE_NETWORK_NAME BYPASS_CACHE COMPASS PASSENGERS
 		SECRETARY CREDITS ACCESSIBILITY AUTH_MODE SERVICE_URL SUPABASE_URL DB_HOST REDIS_HOST FEATURE_KEYS TOKENS PATH_KEYS_COUNT KEYSTONE_REGION NUM_TOKEN API_VERSION
-		CLIENT_ID STRING_TABLE URL ACCOUNT_ID TOTAL_TOKEN_COUNT TOKEN_ENDPOINT SECRETS_MANAGER_REGION PASSWORDLESS PASSWDQC`)
+		CLIENT_ID STRING_TABLE URL ACCOUNT_ID TOTAL_TOKEN_COUNT TOKEN_ENDPOINT SECRETS_MANAGER_REGION PASSWORDLESS PASSWDQC BYPASS TRESPASS MULTIPASS RANDOM_SEED SECRETARIAT`)
 	p := policy(t, envallow.Config{Mode: envallow.Inherit})
 	for _, name := range secrets {
 		require.Equal(t, []envallow.Decision{{Name: name, Class: envallow.Secret, Reason: envallow.SecretName}}, p.Explain([]string{name + "=x"}), name)
@@ -176,6 +184,11 @@ func TestSecretValues(t *testing.T) {
 		"libpq's pairs":                         pieces("host=db pass", "word=hunter2"),
 		"an Azure account key":                  pieces("AccountName=a;Account", "Key=abc=="),
 		"a token in a query":                    pieces("https://h/?access_", "token=abc"),
+		"a signed address":                      pieces("https://h/?sv=1&si", "g=abc"),
+		"Slack's webhook":                       pieces("https://hooks.", "slack.com/services/T0/B0/x"),
+		"Discord's webhook":                     pieces("https://discord.", "com/api/webhooks/1/x"),
+		"Discord's old webhook":                 pieces("https://discordapp.", "com/api/webhooks/1/x"),
+		"PlanetScale":                           pieces("pscale_", "pw_", a20, a20),
 		"a PEM":                                 pieces("-----BE", "GIN OPENSSH PRIV", "ATE KEY-----\nb3Bl"),
 		"a PEM after text":                      pieces("x -----BE", "GIN PRIV", "ATE KEY-----"),
 		"a service account":                     pieces(` {"type":"service_account","private`, `_key":"x"}`),
@@ -205,6 +218,7 @@ func TestSecretValues(t *testing.T) {
 		"a URL with an empty password":      pieces("redis://", ":", "@h"),
 		"an address":                        "ada@example.com",
 		"a port and an address":             "see a:b, ada@example.com",
+		"Discord's pages":                   "https://discord.com/developers",
 		"an @ after the path":               "https://example.com/a:b@c",
 		"a query that is empty":             "https://h/?password=&x=1",
 		"a limit":                           "password_length=12",
@@ -380,7 +394,7 @@ func TestOverlay(t *testing.T) {
 		{"LD_AUDIT", evil, envallow.Hijack}, {"ld_preload", evil, envallow.Hijack}, {"ACME_PAGER", evil, envallow.Hijack}, {"SHELL", evil, envallow.Hijack},
 		{"PATH", "/usr/bin:" + evil, envallow.Protected}, {"Path", "/bin", envallow.Protected}, {"HOME", "/" + evil, envallow.Protected}, {"PWD", "/x", envallow.Protected},
 		{"TMPDIR", "/x", envallow.Protected}, {"TMP", "/x", envallow.Protected}, {"TEMP", "/x", envallow.Protected},
-		{"XDG_CONFIG_HOME", "/" + evil, envallow.Protected}, {"https_proxy", evil, envallow.Protected}, {"SystemRoot", evil, envallow.Protected},
+		{"XDG_CONFIG_HOME", "/" + evil, envallow.Protected}, {"https_proxy", evil, envallow.Protected}, {"ACME_HOME", "/" + evil, envallow.Protected}, {"VAULT_ADDR", evil, envallow.Protected}, {"SystemRoot", evil, envallow.Protected},
 		{"BANNED", evil, envallow.Dropped}, {"no_such_thing", evil, envallow.Dropped}, {"COLOUR", evil, envallow.CheckFailed},
 		{"TERM", "/" + evil, envallow.UnsafeValue}, {"TZ", "/" + evil, envallow.UnsafeValue},
 		{"", evil, envallow.Malformed}, {"A=B", evil, envallow.Malformed}, {"=C:", evil, envallow.Malformed}, {"A B", evil, envallow.Malformed},
@@ -519,6 +533,15 @@ func TestCleanPath(t *testing.T) {
 	inOpen, inSticky := mkdir(0o755, "open", "bin"), mkdir(0o755, "sticky", "bin")
 	link := filepath.Join(root, "link")
 	require.NoError(t, os.Symlink(open, link))
+	to := func(target, name string) string {
+		link := filepath.Join(root, name)
+		require.NoError(t, os.Symlink(target, link))
+		return link
+	}
+	toInOpen, fromOpen := to(inOpen, "private/a"), to("/usr/bin", "open/b")
+	toNone, toOwn := to(open+"/none", "private/c"), to(private+"/none", "private/d")
+	relative, chain, loop := to("../open", "private/e"), to(fromOpen, "private/f"), to("g", "private/g")
+	toCwd := to("/proc/self/cwd", "private/h")
 	file := filepath.Join(root, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	for _, row := range []struct {
@@ -538,6 +561,18 @@ func TestCleanPath(t *testing.T) {
 		{"a missing folder", private + "/none", private + "/none", nil},
 		{"two missing folders", private + "/none/none", private + "/none/none", nil},
 		{"a missing folder that everybody could make", sticky + "/none/none", "", []string{sticky + "/none/none"}},
+		{"a link to a folder in an open one", toInOpen, "", []string{toInOpen}},
+		{"a link that stands in an open one", fromOpen, "", []string{fromOpen}},
+		{"a link to what everybody could make", toNone, "", []string{toNone}},
+		{"a link to what its owner could make", toOwn, toOwn, nil},
+		{"a relative link", relative, "", []string{relative}},
+		{"a chain of links through an open one", chain, "", []string{chain}},
+		{"a loop of links", loop, "", []string{loop}},
+		{"out of an open folder", open + "/../private", "", []string{open + "/../private"}},
+		{"dots and slashes", "/./" + private + "//.", "/./" + private + "//.", nil},
+		{"the working directory by another name", "/proc/self/cwd:/proc", "", []string{"/proc/self/cwd", "/proc"}},
+		{"a link to it", toCwd, "", []string{toCwd}},
+		{"more steps than any path has", strings.Repeat("/../.", 300) + private, "", []string{strings.Repeat("/../.", 300) + private}},
 		{"a folder below a file", file + "/x", file + "/x", nil},
 		{"NUL", "/a\x00b", "", []string{"/a\x00b"}},
 	} {

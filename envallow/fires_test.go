@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +57,7 @@ var firings = []firing{
 	{name: "another debugger", class: envallow.Interpreter, program: "/usr/bin/python3", args: []string{"-c", "breakpoint()"}, variable: "PYTHONBREAKPOINT", value: "evil.run", files: map[string]string{"evil.py": "def run(): open('$M','w')"}},
 	{name: "a module before perl's program", class: envallow.Interpreter, program: "perl", args: []string{"-e", "1"}, variable: "PERL5OPT", value: "-I$D -MEvil", files: map[string]string{"Evil.pm": "system 'touch $M'; 1;"}},
 	{name: "perl's debugger", class: envallow.Interpreter, program: "perl", args: []string{"-d", "-e", "1"}, variable: "PERL5DB", value: "BEGIN{system 'touch $M'; exit}"},
+	{name: "perl's working directory", class: envallow.Interpreter, program: "perl", args: []string{"-e", "require Evil"}, variable: "PERL_USE_UNSAFE_INC", value: "1", files: map[string]string{"Evil.pm": "system 'touch $M'; 1;"}},
 	{name: "a library before ruby's program", class: envallow.Interpreter, program: "ruby", args: []string{"-e", "1"}, variable: "RUBYOPT", value: "-r$D/evil", files: map[string]string{"evil.rb": "File.write('$M','')"}},
 	{name: "a module before node's program", class: envallow.Interpreter, program: "node", args: []string{"-e", "0"}, variable: "NODE_OPTIONS", value: "--require $D/evil.cjs", files: map[string]string{"evil.cjs": "require('fs').writeFileSync('$M','')"}},
 	{name: "node's modules", class: envallow.Interpreter, program: "node", args: []string{"-e", "require('evil')"}, variable: "NODE_PATH", value: "$D", files: map[string]string{"evil.js": "require('fs').writeFileSync('$M','')"}},
@@ -90,6 +92,7 @@ var firings = []firing{
 	{name: "curl's folder", class: envallow.Tool, program: "curl", args: []string{"-s", "http://127.0.0.1:1/"}, variable: "CURL_HOME", value: "$D/c", files: map[string]string{"c/.curlrc": "trace = $M\n"}},
 
 	{name: "another compiler", class: envallow.Build, program: "make", args: []string{"-C", "$D", "x"}, variable: "CC", value: "$X", files: map[string]string{"x.c": "int main(){}"}},
+	{name: "a command of make's own rules", class: envallow.Build, program: "make", args: []string{"-C", "$D", "-f", "Makefile"}, variable: "RM", value: "$X", files: map[string]string{"Makefile": "all:\n\t$(RM) x\n"}},
 	{name: "make's flags", class: envallow.Build, program: "make", args: []string{"-C", "$D", "-f", "Makefile"}, variable: "MAKEFLAGS", value: `--eval=$$(shell\ touch\ $M)`, files: map[string]string{"Makefile": "all:\n"}},
 	{name: "a makefile before the makefile", class: envallow.Build, program: "make", args: []string{"-C", "$D", "-f", "Makefile"}, variable: "MAKEFILES", value: "$D/evil.mk", files: map[string]string{"Makefile": "all:\n", "evil.mk": "X:=$(shell touch $M)\n"}},
 	{name: "gcc's passes", class: envallow.Build, program: "gcc", args: []string{"-c", "-o", "$D/x.o", "$D/x.c"}, variable: "COMPILER_PATH", value: "$D/bin", files: map[string]string{"x.c": "int x;", "bin/cc1": script, "bin/as": script}},
@@ -122,82 +125,89 @@ func TestFires(t *testing.T) {
 	require.NoError(t, err)
 	strict, err := envallow.New(envallow.Config{})
 	require.NoError(t, err)
-	fired := map[envallow.Class]int{}
-	for _, row := range firings {
-		t.Run(row.name+" ("+row.variable+")", func(t *testing.T) {
-			if _, err := exec.LookPath(row.program); err != nil {
-				if os.Getenv("CI") != "" {
-					t.Fatal(err)
-				}
-				t.Skip(err)
-			}
-			d, err := os.MkdirTemp("", "fires") // t.TempDir has the row's name in it, which a shell would read
-			require.NoError(t, err)
-			t.Cleanup(func() { _ = os.RemoveAll(d) })
-			marker := filepath.Join(d, "marker")
-			say := func(s string) string {
-				return strings.NewReplacer("$D", d, "$M", marker, "$X", filepath.Join(d, "x.sh")).Replace(s)
-			}
-			write := func(name, text string) {
-				name = filepath.Join(d, name)
-				require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o700))
-				require.NoError(t, os.WriteFile(name, []byte(say(text)), 0o700))
-			}
-			write("x.sh", script)
-			for name, text := range row.files {
-				write(name, text)
-			}
-			base := []string{"HOME=" + d, "PATH=" + os.Getenv("PATH"), "LANG=C", "TMPDIR=" + d}
-			for _, name := range []string{"RUSTUP_HOME", "CARGO_HOME"} { // a rustup of root's is found through HOME
-				if home, err := os.UserHomeDir(); err == nil {
-					base = append(base, name+"="+filepath.Join(home, "."+strings.ToLower(strings.TrimSuffix(name, "_HOME"))))
-				}
-			}
-			run := func(env []string, args ...string) {
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-				defer cancel()
-				for i := range args {
-					args[i] = say(args[i])
-				}
-				cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-				cmd.Env, cmd.Dir, cmd.Stdin, cmd.WaitDelay = env, d, strings.NewReader(row.stdin), time.Second
-				out, _ := cmd.CombinedOutput() // most hijacked programs fail; the marker is what counts
-				t.Logf("%q: %.400s", args, out)
-			}
-			for _, args := range row.prepare {
-				run(base, append([]string(nil), args...)...)
-			}
-			for _, entry := range row.also {
-				base = append(base, say(entry))
-			}
-			require.NoFileExists(t, marker)
-
-			entry := say(row.variable + "=" + row.value)
-			run(append(base, entry), append([]string{row.program}, row.args...)...)
-			made, _ := filepath.Glob(marker + "*")
-			require.NotEmpty(t, made, "the variable does nothing here: the row proves nothing")
-			for _, m := range made {
-				require.NoError(t, os.Remove(m))
-			}
-
-			for _, p := range []*envallow.Policy{strict, inherit} {
-				require.NotContains(t, p.Filter([]string{entry}), entry)
-			}
-			filtered := inherit.Filter([]string{entry})
-			run(append(base, filtered...), append([]string{row.program}, row.args...)...)
-			made, _ = filepath.Glob(marker + "*")
-			require.Empty(t, made)
-
-			d2 := inherit.Explain([]string{entry})[0]
-			require.Equal(t, row.class, d2.Class)
-			_, err = strict.Overlay(nil, map[string]string{row.variable: say(row.value)})
-			require.Error(t, err)
-			fired[row.class]++
-		})
-	}
+	var fired [envallow.Service + 1]atomic.Int32
+	t.Run("rows", func(t *testing.T) { // ends when all of them have, as many at a time as -parallel says
+		for _, row := range firings {
+			t.Run(row.name+" ("+row.variable+")", func(t *testing.T) {
+				t.Parallel()
+				fire(t, row, strict, inherit)
+				fired[row.class].Add(1)
+			})
+		}
+	})
 	if os.Getenv("CI") != "" {
 		for c := envallow.Loader; c <= envallow.Service; c++ {
-			require.NotZero(t, fired[c], "no row of class %v", c)
+			require.NotZero(t, fired[c].Load(), "no row of class %v", c)
 		}
 	}
+}
+
+// fire runs one row, in a folder of its own.
+func fire(t *testing.T, row firing, strict, inherit *envallow.Policy) {
+	if _, err := exec.LookPath(row.program); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	d, err := os.MkdirTemp("", "fires") // t.TempDir has the row's name in it, which a shell would read
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(d) })
+	marker := filepath.Join(d, "marker")
+	say := func(s string) string {
+		return strings.NewReplacer("$D", d, "$M", marker, "$X", filepath.Join(d, "x.sh")).Replace(s)
+	}
+	write := func(name, text string) {
+		name = filepath.Join(d, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o700))
+		require.NoError(t, os.WriteFile(name, []byte(say(text)), 0o700))
+	}
+	write("x.sh", script)
+	for name, text := range row.files {
+		write(name, text)
+	}
+	base := []string{"HOME=" + d, "PATH=" + os.Getenv("PATH"), "LANG=C", "TMPDIR=" + d}
+	for _, name := range []string{"RUSTUP_HOME", "CARGO_HOME"} { // a rustup of root's is found through HOME
+		if home, err := os.UserHomeDir(); err == nil {
+			base = append(base, name+"="+filepath.Join(home, "."+strings.ToLower(strings.TrimSuffix(name, "_HOME"))))
+		}
+	}
+	run := func(env []string, args ...string) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		for i := range args {
+			args[i] = say(args[i])
+		}
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Env, cmd.Dir, cmd.Stdin, cmd.WaitDelay = env, d, strings.NewReader(row.stdin), time.Second
+		out, _ := cmd.CombinedOutput() // most hijacked programs fail; the marker is what counts
+		t.Logf("%q: %.400s", args, out)
+	}
+	for _, args := range row.prepare {
+		run(base, append([]string(nil), args...)...)
+	}
+	for _, entry := range row.also {
+		base = append(base, say(entry))
+	}
+	require.NoFileExists(t, marker)
+
+	entry := say(row.variable + "=" + row.value)
+	run(append(base, entry), append([]string{row.program}, row.args...)...)
+	made, _ := filepath.Glob(marker + "*")
+	require.NotEmpty(t, made, "the variable does nothing here: the row proves nothing")
+	for _, m := range made {
+		require.NoError(t, os.Remove(m))
+	}
+
+	for _, p := range []*envallow.Policy{strict, inherit} {
+		require.NotContains(t, p.Filter([]string{entry}), entry)
+	}
+	filtered := inherit.Filter([]string{entry})
+	run(append(base, filtered...), append([]string{row.program}, row.args...)...)
+	made, _ = filepath.Glob(marker + "*")
+	require.Empty(t, made)
+
+	require.Equal(t, row.class, inherit.Explain([]string{entry})[0].Class)
+	_, err = strict.Overlay(nil, map[string]string{row.variable: say(row.value)})
+	require.Error(t, err)
 }

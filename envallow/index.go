@@ -214,7 +214,7 @@ func (l *lists) look(name string, windows bool) (f found, ok bool) {
 		}
 	}
 	for _, e := range endings {
-		if !f.class.hijacks() && len(name) > len(e.text) && equalFold(e.text, name[len(name)-len(e.text):]) {
+		if !f.class.hijacks() && e.class > f.class && len(name) > len(e.text) && equalFold(e.text, name[len(name)-len(e.text):]) {
 			f.class = e.class
 		}
 	}
@@ -229,9 +229,9 @@ func (l *lists) look(name string, windows bool) (f found, ok bool) {
 }
 
 // compound reports whether a word that the vocabulary lacks is one of the compounds that no other word ends like:
-// PGPASSWORD, LDAPPASSWD.
+// PGPASSWORD, LDAPPASSWD, GHTOKEN.
 func compound(text string) bool {
-	for _, tail := range [...]string{"PASSWORD", "PASSWD", "PASSPHRASE"} {
+	for _, tail := range [...]string{"PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY"} {
 		if len(text) > len(tail) && equalFold(tail, text[len(text)-len(tail):]) {
 			return true
 		}

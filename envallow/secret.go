@@ -49,6 +49,7 @@ var tokens = [...]struct {
 	{"hvs. hvb. hvr.", 20, anything, "HashiCorp Vault"},
 	{"lin_api_ lin_oauth_ ntn_ figd_ PMAK- nfp_ nfc_ sbp_ sb_secret_ r8_ gsk_ xai- pplx- nvapi- tvly- lsv2_ jina_ csk- fw_ key_live_", 24, mixed, "Linear, Notion, Figma, Postman, Netlify, Supabase, Replicate, Groq, xAI, Perplexity, NVIDIA, Tavily, LangSmith"},
 	{"sntrys_ sntryu_ glc_ glsa_ NRAK- dapi dp.pt. dp.st. dp.ct. pul- rdme_ tskey- bkua_ CCIPAT_ HRKU- fo1_ phx_ phc_ pat-na1- pat-eu1- doppler_", 30, mixed, "Sentry, Grafana, New Relic, Databricks, Doppler, Pulumi, Tailscale, Buildkite, CircleCI, Heroku, Fly"},
+	{"pscale_pw_ pscale_tkn_ pscale_oauth_", 30, anything, "PlanetScale"},
 	{"ATATT3 ATCTT3 ATBB", 20, anything, "Atlassian"},
 	{"sq0atp- sq0csp- sq0idp- EAAAE FLWSECK- FLWSECK_", 22, anything, "Square, Flutterwave"},
 	{"ops_eyJ A3-", 34, mixed, "1Password"},
@@ -89,7 +90,7 @@ func (x *tokenIndex) secret(v string) bool {
 	if strings.IndexByte(v, '=') >= 0 && passwordInPairs(v) {
 		return true
 	}
-	return header(v) || account(v) || x.token(v)
+	return header(v) || webhook(v) || account(v) || x.token(v)
 }
 
 // passwordInURL finds scheme://user:password@host, and user:password@tcp(host) of Go's MySQL driver.
@@ -131,7 +132,7 @@ func passwordInPairs(v string) bool {
 			continue
 		}
 		switch strings.ToLower(v[start:min(end, start+32)]) {
-		case "password", "passwd", "pwd", "pass", "accountkey", "sharedaccesskey", "sharedaccesssignature", "client_secret", "access_token", "api_key", "apikey", "auth_token", "_authtoken", "secretkey", "secret_key":
+		case "password", "passwd", "pwd", "pass", "accountkey", "sharedaccesskey", "sharedaccesssignature", "sig", "client_secret", "access_token", "api_key", "apikey", "auth_token", "_authtoken", "secretkey", "secret_key":
 			return true
 		}
 	}
@@ -148,6 +149,12 @@ func header(v string) bool {
 		}
 	}
 	return false
+}
+
+// webhook finds an address that whoever knows it may post to.
+func webhook(v string) bool {
+	rest, ok := strings.CutPrefix(v, "https://")
+	return ok && (strings.HasPrefix(rest, "hooks.slack.com/") || strings.HasPrefix(rest, "discord.com/api/webhooks/") || strings.HasPrefix(rest, "discordapp.com/api/webhooks/"))
 }
 
 // account finds a JSON document with a credential: a service account, a user's tokens, Docker's registry logins.

@@ -64,9 +64,10 @@ func plainZone(value string) bool {
 }
 
 // CleanPath takes out of a PATH what is empty, relative, repeated, or a folder that everybody may write or could make:
-// a program planted there runs in place of the real one (CWE-426). Where everybody may write is found by stat, of the
-// folder and of those above it, a sticky one like /tmp counting only for what is right below it and missing; a missing
-// folder that only its owner could make stays. On Windows modes do not say who may write, and only the rest is done.
+// a program planted there runs in place of the real one (CWE-426). Where everybody may write is found by lstat, of the
+// folder, of those above it and of those on the way of each link, a sticky one like /tmp counting only as the last and
+// for what is missing right below it; a missing folder that only its owner could make stays. What is below /proc goes,
+// since /proc/self/cwd is the working directory. On Windows modes do not say who may write, and only the rest is done.
 //
 // The dropped elements are given as they were. An empty result means that PATH must be left unset: a shell takes an
 // empty one for the current directory.
@@ -99,28 +100,42 @@ func cleanPath(path string, unsafe func(dir string) bool) (clean string, dropped
 	return strings.Join(kept, string(filepath.ListSeparator)), dropped
 }
 
-// plantable reports whether everybody may put a program into a folder, or put the folder there.
-func plantable(dir string) bool {
+// plantable reports whether everybody may put a program into a folder, or put the folder there. It goes the way that
+// the kernel goes, since whoever may write a folder on it, or one that a link on it stands in, decides where it ends.
+func plantable(path string) bool {
 	if runtime.GOOS == "windows" {
 		return false
 	}
-	missing := false
-	for first := true; ; first = false {
-		info, err := os.Stat(dir)
-		switch {
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-			missing = true
-		case err != nil:
+	const separator = string(filepath.Separator)
+	folder, rest := separator, strings.Split(path, separator)
+	for range 256 { // a loop of links ends here, and a path that nobody has
+		info, err := os.Lstat(folder)
+		if err != nil {
 			return true // what can't be judged is not searched
-		case info.Mode().Perm()&0o002 != 0 && (first || missing || info.Mode()&fs.ModeSticky == 0):
-			return true
-		default:
-			missing = false
 		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return false
+		for len(rest) > 0 && (rest[0] == "" || rest[0] == ".") {
+			rest = rest[1:]
 		}
-		dir = parent
+		open := info.Mode().Perm()&0o002 != 0
+		if len(rest) == 0 || open && info.Mode()&fs.ModeSticky == 0 {
+			return open
+		}
+		next := filepath.Join(folder, rest[0])
+		rest = rest[1:]
+		if next == "/proc" {
+			return true // /proc/self/cwd is another folder for each process
+		}
+		switch target, err := os.Readlink(next); {
+		case err == nil:
+			if filepath.IsAbs(target) {
+				folder = separator
+			}
+			rest = append(strings.Split(target, separator), rest...)
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+			return open
+		default: // no link, which the next Lstat tells from an error
+			folder = next
+		}
 	}
+	return true
 }
