@@ -216,6 +216,7 @@ var hostRows = []row{
 	{name: "two runs of zeros", request: host("[::1::]"), want: hostvalidate.HostBadIPv6},
 	{name: "seven groups", request: host("[1:2:3:4:5:6:7]"), want: hostvalidate.HostBadIPv6},
 	{name: "nine groups", request: host("[1:2:3:4:5:6:7:8:9]"), want: hostvalidate.HostBadIPv6},
+	{name: "an IPv4 address after seven groups", config: hosts("::/0"), request: host("[1:2:3:4:5:6:7:1.2.3.4]"), want: hostvalidate.HostBadIPv6},
 	{name: "a group of five digits", request: host("[::12345]"), want: hostvalidate.HostBadIPv6},
 	{name: "IPvFuture", request: host("[v1.a:b]"), want: hostvalidate.HostBadIPv6},
 	{name: "::127.0.0.1", request: host("[::127.0.0.1]"), want: hostvalidate.HostEmbeddedIPv4},
