@@ -422,7 +422,7 @@ func (p *Policy) each(environ []string, do func(verdict)) (conflicts map[string]
 	var seen seen
 	for i, entry := range environ {
 		v := p.judge(entry)
-		if v.Reason != Malformed && v.Reason != ShellFunction {
+		if v.Reason != Malformed {
 			if j := seen.first(p, environ, i, v.Name, v.hash); j < i {
 				if environ[j][len(v.Name):] == entry[len(v.Name):] {
 					v.repeated = true

@@ -272,6 +272,8 @@ func TestDuplicates(t *testing.T) {
 	require.Equal(t, []string{"A=1", "B=2"}, p.Filter([]string{"A=1", "B=2", "A=1"}), "twins")
 	require.Equal(t, []string{}, p.Filter([]string{"TERM=xterm", "TERM=/tmp/x"}), "the second is refused by itself")
 	require.Equal(t, []string{}, p.Filter([]string{"A=1", "A=2", "A=1"}))
+	require.Equal(t, []string{}, p.Filter([]string{"A=1", "A=() { :; }"}), "the second is refused by itself, and speaks against the first")
+	require.Equal(t, []string{"B=2"}, p.Filter([]string{"BASH_FUNC_a%%=() { :; }", "B=2", "BASH_FUNC_b%%=() { :; }"}))
 	require.Equal(t, []string{"A=1", "a=2"}, p.Filter([]string{"A=1", "a=2"}), "two variables, but on Windows")
 	require.Equal(t, []string{}, p.Filter([]string{"PATH=/bin", "PATH=/bin:."}), "clean, they would be equal")
 	ds := p.Explain([]string{"A=1", "A=2", "LD_PRELOAD=1", "LD_PRELOAD=2", "B=1", "B=1"})
@@ -470,8 +472,17 @@ func TestApply(t *testing.T) {
 	require.Equal(t, before, cmd.Err)
 	require.NotNil(t, cmd.Env)
 
+	here := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(here, "planted"), []byte("#!/bin/sh\n"), 0o755))
+	t.Chdir(here)
+	t.Setenv("PATH", ".")
+	cmd = exec.Command("planted")
+	require.ErrorIs(t, p.Apply(cmd), exec.ErrDot)
+	require.ErrorIs(t, cmd.Start(), exec.ErrDot, "a program found in the working directory stays refused")
+	require.NotNil(t, cmd.Env)
+
 	require.ErrorIs(t, p.Apply(nil), envallow.NoCommand)
-	cmd = exec.Command("true")
+	cmd = exec.Command("/bin/true")
 	require.NoError(t, cmd.Run())
 	require.ErrorIs(t, p.Apply(cmd), envallow.NoCommand, "it runs with what it has")
 }

@@ -6,7 +6,8 @@ package envallow
 //
 // Names are written in upper case and match in any. "A_*" is every name that begins with A_, "*_B" every longer name
 // that ends in _B, and "!A" or "!A_*" is harmless although a wider pattern covers it. An exact name counts before a
-// beginning, a long beginning before a short one, and an ending makes a hijacker of what no beginning does.
+// beginning, a long beginning before a short one; an ending makes a hijacker of what no beginning does, or a Location of what
+// nothing else knows.
 type row struct {
 	class   Class
 	names   string
@@ -18,7 +19,7 @@ type row struct {
 // table is the whole of what this package knows by name about variables that take a program over. New derives its
 // lookup from it, and a test runs a program of each class.
 var table = [...]row{
-	// Session: the short list. Strict keeps these and nothing else; each value must be of the plain kind that base says.
+	// Session: the short list. Strict keeps these and nothing else; each value must be as plain says.
 	{Session, "HOME USER LOGNAME PWD LANG LANGUAGE LC_* TZ TERM COLORTERM COLUMNS LINES NO_COLOR FORCE_COLOR CLICOLOR TMPDIR TMP TEMP HOSTNAME CI PATH",
 		"every program", "nothing: a program needs them to run", "sudoers(5) env_keep, env_check; POSIX XBD 8.3; no-color.org"},
 

@@ -126,7 +126,7 @@ func (n *naive) keep(name, value string, strict bool) bool {
 			}
 		}
 		for _, e := range n.endings {
-			if strings.HasSuffix(name, e.text) {
+			if (class == "" || class == "Unlisted" || class == "Location") && strings.HasSuffix(name, e.text) {
 				class = e.class
 			}
 		}
