@@ -31,7 +31,7 @@ func networkAttacks() []attack {
 			},
 		},
 		{
-			Name: "load the local page's session, then call a tool with it",
+			Name: "open the local page and call a tool",
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				return t.steal(ctx, t.addr)
 			},
@@ -39,18 +39,18 @@ func networkAttacks() []attack {
 		{
 			Name: "listen to events from the local page",
 			Run: func(ctx context.Context, t *target) (outcome, error) {
-				return t.listenFrom(ctx, "http://"+t.addr)
+				return t.listen(ctx, t.addr, t.addr)
 			},
 		},
 		{
-			Name:  "load the page under a declared name",
+			Name:  "open the page under a declared name",
 			Setup: func(c *config) { c.Hosts = []string{"gateway.internal"} },
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				return t.steal(ctx, "gateway.internal")
 			},
 		},
 		{
-			Name: "guess the token, and time the guesses by length", Finding: "HIGH-01", Stopper: "secretequal",
+			Name: "guess the token, and time the guesses", Finding: "HIGH-01", Stopper: "secretequal",
 			Run: guess,
 		},
 		{
@@ -62,19 +62,35 @@ func networkAttacks() []attack {
 			},
 		},
 		{
-			Name: "rebinding: another site's name points here", Finding: "MED-03", Stopper: "hostvalidate",
+			Name: "rebind a name, fetch the session, run a tool", Finding: "MED-03", Stopper: "hostvalidate",
 			Run: func(ctx context.Context, t *target) (outcome, error) {
-				return t.steal(ctx, foreign)
+				return t.steal(ctx, t.rebound())
 			},
 		},
 		{
-			Name: "another site's page opens a WebSocket", Finding: "MED-03", Stopper: "hostvalidate",
+			Name: "rebind a name, open a WebSocket", Finding: "MED-03", Stopper: "hostvalidate",
 			Run: func(ctx context.Context, t *target) (outcome, error) {
-				return t.listenFrom(ctx, "http://"+foreign)
+				return t.listen(ctx, t.rebound(), t.rebound())
 			},
 		},
 		{
-			Name: "absolute-form target behind a good Host", Finding: "MED-03", Stopper: "hostvalidate",
+			// The browser keeps back no cookie here, not even a strict one: a site has no port.
+			Name: "open a WebSocket from another local server", Finding: "MED-03", Stopper: "hostvalidate",
+			Run: func(ctx context.Context, t *target) (outcome, error) {
+				return t.listen(ctx, t.addr, "127.0.0.1:1")
+			},
+		},
+		{
+			// Only a browser that knows no SameSite sends the cookie here.
+			Name: "open a WebSocket from another site", Finding: "MED-03", Stopper: "hostvalidate",
+			Run: func(ctx context.Context, t *target) (outcome, error) {
+				return t.listen(ctx, t.addr, foreign)
+			},
+		},
+		{
+			// Past a proxy, or a check of one's own, that looks at the Host line, which such a target overrides (RFC 9112,
+			// section 3.2.2).
+			Name: "name another host in an absolute-form target", Finding: "MED-03", Stopper: "hostvalidate",
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				return t.raw(ctx, "GET http://"+foreign+"/page/session HTTP/1.1\r\nHost: "+t.addr+"\r\nConnection: close\r\n\r\n")
 			},
@@ -126,6 +142,11 @@ func (t *target) request(ctx context.Context, method, path, host, bearer string,
 	return response.StatusCode, string(content), err
 }
 
+// rebound is what a browser calls this service after the attacker's name was made to point here.
+func (t *target) rebound() string {
+	return strings.Replace(t.addr, "127.0.0.1", foreign, 1)
+}
+
 // steal does what a page does that believes to be on host: it fetches the session and runs a tool with it.
 func (t *target) steal(ctx context.Context, host string) (outcome, error) {
 	status, body, err := t.request(ctx, http.MethodGet, "/page/session", host, "", nil)
@@ -145,12 +166,13 @@ func (t *target) steal(ctx context.Context, host string) (outcome, error) {
 	return outcome{Through: true, Saw: "gave its session and ran a tool"}, nil
 }
 
-// listenFrom opens the event stream as a browser does for a page of that origin: with the victim's cookie.
-func (t *target) listenFrom(ctx context.Context, origin string) (outcome, error) {
+// listen opens the event stream as a browser does for a page from the server that it calls page, with the cookie that it
+// has for host.
+func (t *target) listen(ctx context.Context, host, page string) (outcome, error) {
 	header := http.Header{}
-	header.Set("Origin", origin)
+	header.Set("Origin", "http://"+page)
 	header.Set("Cookie", "session="+string(t.Session))
-	conn, response, err := websocket.Dial(ctx, "ws://"+t.addr+"/v1/events", &websocket.DialOptions{HTTPHeader: header})
+	conn, response, err := websocket.Dial(ctx, "ws://"+t.addr+"/v1/events", &websocket.DialOptions{Host: host, HTTPHeader: header})
 	if response != nil && response.StatusCode != http.StatusSwitchingProtocols {
 		body, err := io.ReadAll(response.Body)
 		return outcome{Saw: refusal(response.StatusCode, string(body))}, err
@@ -163,7 +185,7 @@ func (t *target) listenFrom(ctx context.Context, origin string) (outcome, error)
 	if err := wsjson.Read(ctx, conn, &event); err != nil {
 		return outcome{}, err
 	}
-	return outcome{Through: true, Saw: "sent its events to " + origin}, nil
+	return outcome{Through: true, Saw: "sent its events to " + page}, nil
 }
 
 // raw sends bytes that no HTTP client would, and looks for the session in the answer.
@@ -211,9 +233,9 @@ func guess(ctx context.Context, t *target) (outcome, error) {
 		}
 	}
 	if slices.Contains(lengthsByTime(t.caller), len(t.Token)) {
-		return outcome{Through: true, Saw: fmt.Sprintf("told by its time that the token has %d characters", len(t.Token))}, nil
+		return outcome{Through: true, Saw: fmt.Sprintf("told by its time: %d characters", len(t.Token))}, nil
 	}
-	return outcome{Saw: fmt.Sprintf("refused %d guesses; its length does not show in the time", len(wrong))}, nil
+	return outcome{Saw: fmt.Sprintf("refused %d guesses; its time tells no length", len(wrong))}, nil
 }
 
 // lengthsByTime finds the lengths whose comparison takes longer than that of their neighbours on both sides.

@@ -34,7 +34,7 @@ func stateAttacks() []attack {
 			},
 		},
 		{
-			Name: "replace a stored credential by one's own", Finding: "CRIT-02", Stopper: "credcipher",
+			Name: "replace a stored credential by plaintext", Finding: "CRIT-02", Stopper: "credcipher",
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				return t.tamper(ctx, func(mail, chat []byte) []byte {
 					return []byte(`{"account":"attacker","secret":"mine"}`)
@@ -42,7 +42,7 @@ func stateAttacks() []attack {
 			},
 		},
 		{
-			Name: "put one stored credential in the place of another", Finding: "CRIT-02", Stopper: "credcipher",
+			Name: "put a credential in the place of another", Finding: "CRIT-02", Stopper: "credcipher",
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				return t.tamper(ctx, func(mail, chat []byte) []byte { return chat })
 			},
@@ -62,11 +62,11 @@ func stateAttacks() []attack {
 			},
 		},
 		{
-			Name: "truncate the file that the key is in", Finding: "CRIT-02", Stopper: "masterkey",
+			Name: "truncate the file that the key rests in", Finding: "CRIT-02", Stopper: "masterkey",
 			Run: truncateKey,
 		},
 		{
-			Name: "read the device key and be this gateway", Finding: "LOW-01", Stopper: "devicekey",
+			Name: "read the device key, be this gateway", Finding: "LOW-01", Stopper: "devicekey",
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				id, err := t.whoami(ctx)
 				if err != nil {
@@ -84,33 +84,40 @@ func stateAttacks() []attack {
 			},
 		},
 		{
-			Name: "edit a configuration that everybody may write", Finding: "LOW-04", Stopper: "privatefile",
+			Name:  "add a tool to the configuration",
+			Needs: []string{"env"},
 			Run: func(ctx context.Context, t *target) (outcome, error) {
-				path := filepath.Join(t.State, "config.json")
-				if err := errors.Join(
-					os.WriteFile(path, []byte(`{"hosts":["`+foreign+`"]}`), 0o600),
-					os.Chmod(path, 0o666),
-				); err != nil {
-					return outcome{}, err
-				}
-				// A service that repairs the mode and goes on is fooled at its second start.
-				if again, err := t.restart(); err == nil {
-					again.close()
-				}
-				again, err := t.restart()
+				again, err := t.configure(0o600, settings{Tools: map[string][]string{"report": {"env"}}})
 				if err != nil {
 					return outcome{Saw: "does not start: " + err.Error()}, nil
 				}
 				defer again.close()
-				return again.steal(ctx, foreign)
+				status, body, err := again.call(ctx, string(t.Token), "report", nil)
+				return served(status, body), err
 			},
 		},
 		{
-			Name: "use credentials while the master key is rotated",
+			Name: "edit a configuration that all may write", Finding: "LOW-04", Stopper: "privatefile",
+			Needs: []string{"sh"},
+			Run: func(ctx context.Context, t *target) (outcome, error) {
+				script, err := t.plant("tool.sh")
+				if err != nil {
+					return outcome{}, err
+				}
+				again, err := t.configure(0o666, settings{Tools: map[string][]string{"date": {"sh", script}}})
+				if err != nil {
+					return outcome{Saw: "does not start: " + err.Error()}, nil
+				}
+				defer again.close()
+				return again.hijack(ctx, "date", nil)
+			},
+		},
+		{
+			Name: "use credentials while the key is rotated",
 			Run:  rotateUnderLoad,
 		},
 		{
-			Name: "kill -9 during a rotation, start again and use them",
+			Name: "kill -9 during a rotation, then use them",
 			Run:  killDuringRotation,
 		},
 	}
@@ -234,7 +241,24 @@ func truncateKey(ctx context.Context, t *target) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	return outcome{Through: after != before, Saw: "made a new key, lost the old identity and said nothing"}, nil
+	return outcome{Through: after != before, Saw: "made a new key and said nothing"}, nil
+}
+
+// configure replaces the configuration, leaves it with that mode, and starts the service twice: one that repairs the mode
+// and goes on is fooled the second time.
+func (t *target) configure(mode fs.FileMode, edited settings) (*target, error) {
+	text, err := json.Marshal(edited)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(t.State, "config.json")
+	if err := errors.Join(os.WriteFile(path, text, 0o600), os.Chmod(path, mode)); err != nil {
+		return nil, err
+	}
+	if again, err := t.restart(); err == nil {
+		again.close()
+	}
+	return t.restart()
 }
 
 // rotateUnderLoad reads credentials all the time while the key is changed three times.

@@ -16,9 +16,9 @@ import (
 func toolAttacks() []attack {
 	return []attack{
 		{
-			Name:  "a tool gets the variables that the operator named for it",
+			Name:  "give a tool what the operator named for it",
 			Needs: []string{"env"},
-			Setup: func(c *config) { c.Environ = append(c.Environ, "REPORT_STYLE=long") },
+			Setup: func(c *config) { c.setenv("REPORT_STYLE", "long") },
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				status, body, err := t.call(ctx, string(t.Token), "environment", map[string]string{"TZ": "UTC"})
 				if strings.Contains(body, "REPORT_STYLE=long") && strings.Contains(body, "TZ=UTC") {
@@ -28,7 +28,7 @@ func toolAttacks() []attack {
 			},
 		},
 		{
-			Name: "a tool prints its environment", Finding: "CRIT-01", Stopper: "envallow",
+			Name: "let a tool print its environment", Finding: "CRIT-01", Stopper: "envallow",
 			Needs: []string{"env"},
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				status, body, err := t.call(ctx, string(t.Token), "environment", nil)
@@ -36,12 +36,12 @@ func toolAttacks() []attack {
 			},
 		},
 		{
-			Name: "a caller drops the refusal and starts the tool anyway", Finding: "CRIT-01", Stopper: "envallow",
+			Name: "drop the refusal and start the tool anyway", Finding: "CRIT-01", Stopper: "envallow",
 			Needs: []string{"env"},
 			Run:   careless,
 		},
 		{
-			Name: "a call sets BASH_ENV to its own script", Finding: "CRIT-01", Stopper: "envallow",
+			Name: "set BASH_ENV in a call", Finding: "CRIT-01", Stopper: "envallow",
 			Needs: []string{"bash"},
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				script, err := t.plant("startup.sh")
@@ -52,9 +52,9 @@ func toolAttacks() []attack {
 			},
 		},
 		{
-			Name: "the service was started with a hostile BASH_ENV", Finding: "CRIT-01", Stopper: "envallow",
+			Name: "start the service with a hostile BASH_ENV", Finding: "CRIT-01", Stopper: "envallow",
 			Needs: []string{"bash"},
-			Setup: func(c *config) { c.Environ = append(c.Environ, "BASH_ENV="+filepath.Join(c.Workspace, "startup.sh")) },
+			Setup: func(c *config) { c.setenv("BASH_ENV", filepath.Join(c.Workspace, "startup.sh")) },
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				if _, err := t.plant("startup.sh"); err != nil {
 					return outcome{}, err
@@ -63,7 +63,7 @@ func toolAttacks() []attack {
 			},
 		},
 		{
-			Name: "a call sets GIT_SSH_COMMAND", Finding: "CRIT-01", Stopper: "envallow",
+			Name: "set GIT_SSH_COMMAND in a call", Finding: "CRIT-01", Stopper: "envallow",
 			Needs: []string{"git"},
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				script, err := t.plant("ssh")
@@ -74,19 +74,19 @@ func toolAttacks() []attack {
 			},
 		},
 		{
-			Name: "a call sets LD_PRELOAD", Finding: "CRIT-01", Stopper: "envallow",
+			Name: "set LD_PRELOAD in a call", Finding: "CRIT-01", Stopper: "envallow",
 			Needs: []string{"bash", "ldd"}, // a loader that obeys the variable
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				const library = "attacker.so"
 				status, body, err := t.call(ctx, string(t.Token), "date", map[string]string{"LD_PRELOAD": filepath.Join(t.Workspace, library)})
 				if strings.Contains(body, library) && strings.Contains(body, "preload") {
-					return outcome{Through: true, Saw: "the loader looked for the attacker's library"}, err
+					return outcome{Through: true, Saw: "the loader looked for the library"}, err
 				}
 				return outcome{Saw: refusal(status, body)}, err
 			},
 		},
 		{
-			Name: "a call sets PATH to its own folder", Finding: "CRIT-01", Stopper: "envallow",
+			Name: "set PATH in a call", Finding: "CRIT-01", Stopper: "envallow",
 			Needs: []string{"bash"},
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				if _, err := t.plant("date"); err != nil {
@@ -96,9 +96,9 @@ func toolAttacks() []attack {
 			},
 		},
 		{
-			Name: "the service's PATH begins with the folder that tools work in", Finding: "CRIT-01", Stopper: "envallow",
+			Name: "start the service with . in PATH", Finding: "CRIT-01", Stopper: "envallow",
 			Needs: []string{"bash"},
-			Setup: func(c *config) { c.Environ = append(c.Environ, "PATH=.:"+os.Getenv("PATH")) },
+			Setup: func(c *config) { c.setenv("PATH", ".:"+os.Getenv("PATH")) },
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				if _, err := t.plant("date"); err != nil {
 					return outcome{}, err
@@ -109,11 +109,17 @@ func toolAttacks() []attack {
 	}
 }
 
+// setenv replaces a variable: of two that disagree, a guard may take neither, and nothing would be shown.
+func (c *config) setenv(name, value string) {
+	c.Environ = append(slices.DeleteFunc(c.Environ, func(variable string) bool {
+		return strings.HasPrefix(variable, name+"=")
+	}), name+"="+value)
+}
+
 // careless is a caller who does not look at what the guard says. No request reaches such a line in this service; it is
 // here for the next one that somebody adds.
 func careless(ctx context.Context, t *target) (outcome, error) {
-	cmd := command(ctx, "environment")
-	cmd.Env = slices.Clone(t.Environ)
+	cmd := t.command(ctx, "environment")
 	t.child(cmd, map[string]string{"LD_PRELOAD": filepath.Join(t.Workspace, "attacker.so")})
 	output, err := cmd.CombinedOutput()
 	if err != nil {
@@ -127,7 +133,7 @@ func (t *target) secretsIn(status int, body string) outcome {
 	for _, variable := range ownSecrets() {
 		name, value, _ := strings.Cut(variable, "=")
 		if strings.Contains(body, value) {
-			return outcome{Through: true, Saw: "printed " + name + " and the rest"}
+			return outcome{Through: true, Saw: "printed " + name + " and more"}
 		}
 	}
 	if status != http.StatusOK {

@@ -7,7 +7,8 @@
 //	go run -C examples ./gateway -serve    serve until interrupted, for you to attack
 //
 // The status is 0 only if every attack got through to the twin, none got through to the service, and every legitimate
-// request was served. To see how the packages fit, read hardened below, then service.go; twin.go is what it replaces.
+// request was served. To see how the packages fit, read hardened below, then openState in state.go and the handlers in
+// service.go; twin.go is what they replace. The attacks are the rows of the attacks_*.go files, and siege.go runs them.
 package main
 
 import (
@@ -17,7 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"slices"
+	"syscall"
 
 	"github.com/merlon-go/merlon/envallow"
 	"github.com/merlon-go/merlon/hostvalidate"
@@ -43,7 +44,7 @@ func hardened(c config) (_ *service, err error) {
 		return nil, err
 	}
 	// Which names this service answers to. Loopback names are good from loopback; all others must be declared.
-	hosts, err := hostvalidate.New(hostvalidate.Config{Hosts: slices.Concat(c.Hosts, state.settings.Hosts)})
+	hosts, err := hostvalidate.New(hostvalidate.Config{Hosts: c.Hosts})
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +53,7 @@ func hardened(c config) (_ *service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &service{config: c, guards: guards{
+	return &service{config: c, settings: state.settings, guards: guards{
 		requests: hosts.Handler, // in front of the mux, which redirects and answers by itself
 		caller:   secrets.MatchString,
 		child: func(cmd *exec.Cmd, overrides map[string]string) error {
@@ -85,7 +86,11 @@ func main() {
 	keychain := flag.Bool("keychain", false, "with -serve: keep the master key in the system's keychain")
 	asJSON := flag.Bool("json", false, "print the table as JSON")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	if flag.NArg() > 0 || *keychain && !*serveOnly || *asJSON && *serveOnly {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
 	if *serveOnly {
@@ -110,7 +115,7 @@ func main() {
 	}
 }
 
-// serve runs the hardened service with a fresh token until ctx ends.
+// serve runs the hardened service, with a fresh token and nothing stored, until ctx ends. A key in the keychain stays.
 func serve(ctx context.Context, keychain bool) error {
 	dir, err := os.MkdirTemp("", "gateway-")
 	if err != nil {

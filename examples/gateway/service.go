@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -23,11 +22,12 @@ import (
 	"github.com/coder/websocket/wsjson"
 )
 
-// service is the gateway: a page and an API on loopback, which run tools in child processes. What it must defend is
-// behind three guards; the hardened service and its twin differ in nothing else.
+// service is the gateway: a page and an API on loopback, which run tools in child processes and keep credentials. What
+// it must defend is behind its guards; the hardened service and its twin differ in nothing else.
 type service struct {
 	guards
 	config
+	settings
 }
 
 // guards are the places where the service asks before it acts.
@@ -88,7 +88,7 @@ func newConfig(dir string) (config, error) {
 
 // settings is the part of the configuration that an operator edits while the service is down: State/config.json.
 type settings struct {
-	Hosts []string `json:"hosts"`
+	Tools map[string][]string `json:"tools"` // programs and their arguments, by the name of the tool
 }
 
 func (s *service) handler() http.Handler {
@@ -134,45 +134,47 @@ func (s *service) tool(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, map[string]string{"error": "send a JSON object"})
 		return
 	}
-	output, err := s.run(r.Context(), r.PathValue("tool"), call.Env)
-	if err != nil {
-		answer(w, http.StatusForbidden, map[string]string{"error": err.Error(), "output": output})
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+	defer cancel()
+	cmd := s.command(ctx, r.PathValue("tool"))
+	if cmd == nil {
+		answer(w, http.StatusNotFound, map[string]string{"error": "there is no such tool"})
 		return
 	}
-	answer(w, http.StatusOK, map[string]string{"output": output})
+	if err := s.child(cmd, call.Env); err != nil {
+		answer(w, http.StatusForbidden, map[string]string{"error": err.Error()})
+		return
+	}
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		answer(w, http.StatusBadGateway, map[string]string{"error": err.Error(), "output": string(output)})
+		return
+	}
+	answer(w, http.StatusOK, map[string]string{"output": string(output)})
 }
 
-// run starts a tool's process and gives what it printed, also beside an error.
-func (s *service) run(ctx context.Context, tool string, overrides map[string]string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	cmd := command(ctx, tool)
-	if cmd == nil {
-		return "", errors.New("there is no such tool")
+// command is a tool's process with the service's own environment, or nil if there is no such tool. What a tool runs is
+// in this list or in the operator's; no part of it comes from a request.
+func (s *service) command(ctx context.Context, tool string) *exec.Cmd {
+	argv, ok := s.Tools[tool]
+	if !ok {
+		switch tool {
+		case "environment":
+			argv = []string{"env"}
+		case "date":
+			argv = []string{"bash", "-c", "date"}
+		case "remote":
+			argv = []string{"git", "ls-remote", "ssh://git@localhost/workspace"}
+		}
 	}
+	if len(argv) == 0 {
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = s.Workspace
 	cmd.Env = slices.Clone(s.Environ)
 	cmd.WaitDelay = time.Second
-	if err := s.child(cmd, overrides); err != nil {
-		return "", err
-	}
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	err := cmd.Run()
-	return output.String(), err
-}
-
-// command is the list of tools: what each runs is fixed, and no part of it comes from a request.
-func command(ctx context.Context, tool string) *exec.Cmd {
-	switch tool {
-	case "environment":
-		return exec.CommandContext(ctx, "env")
-	case "date":
-		return exec.CommandContext(ctx, "bash", "-c", "date")
-	case "remote":
-		return exec.CommandContext(ctx, "git", "ls-remote", "ssh://git@localhost/workspace")
-	}
-	return nil
+	return cmd
 }
 
 // events greets a page over WebSocket. Pages are let in by the session cookie, which a browser sends whoever asks it to.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -129,7 +130,10 @@ func (a attack) against(ctx context.Context, build builder) (o outcome, err erro
 	if err != nil {
 		return outcome{}, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() {
+		o.Saw = strings.ReplaceAll(o.Saw, dir+string(filepath.Separator), "")
+		err = errors.Join(err, os.RemoveAll(dir))
+	}()
 	c, err := newConfig(dir)
 	if err != nil {
 		return outcome{}, err
@@ -181,6 +185,7 @@ func (r report) writeTable(w io.Writer) error {
 		if finding == "" {
 			finding = "legitimate"
 		}
+		service = strings.Replace(service, row.Stopper+": ", "", 1) // the last column says it
 		if row.Missing != "" {
 			mark, twin, service = "not run", "needs "+row.Missing, ""
 		}
@@ -195,7 +200,7 @@ func (r report) writeTable(w io.Writer) error {
 
 // clip keeps a cell of the table short; -json has the whole text.
 func clip(text string) string {
-	const most = 72
+	const most = 52
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most-1]) + "…"
 	}

@@ -52,6 +52,8 @@ func openState(ctx context.Context, c config) (*state, error) {
 		return nil, err
 	}
 
+	// A key in a file is for copies of the rest: a backup, one file that leaks, a disk that was not wiped. Who reads the
+	// whole folder has it too, and needs a keychain, or masterkey.Passphrase or Wrapped around the file, to be kept out.
 	credentials := filepath.Join(c.State, "credentials")
 	source := masterkey.File(filepath.Join(c.State, "keys"), "master.key")
 	if c.Keychain {

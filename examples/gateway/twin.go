@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -28,11 +27,8 @@ func unprotected(c config) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	// No guard looks at them.
-	c.Hosts = slices.Concat(c.Hosts, edited.Hosts)
-
 	token, session := string(c.Token), string(c.Session)
-	return &service{config: c, guards: guards{
+	return &service{config: c, settings: edited, guards: guards{
 		requests: func(next http.Handler) http.Handler { return next },
 		caller: func(presented string) (string, bool) {
 			switch presented {
