@@ -152,7 +152,7 @@ func TestSecretNames(t *testing.T) {
 	secrets := strings.Fields(`TOKEN GH_TOKEN GITHUB_TOKEN MY_PAT DB_PASS DB_PASSWORD DbPassword dbPassword my_app_password FOO_PASSPHRASE FOO_AUTH FOO_APIKEY
 		OPENAI_API_KEY OPENAI_API_KEYS API_KEY_2 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AZURE_STORAGE_KEY FAL_KEY KEY SECRET_KEY_BASE MYSQL_PWD DATABASE_URL
 		REDIS_URL MONGODB_URI SLACK_WEBHOOK_URL SENTRY_DSN DB_CONNECTION_STRING PG_URL API_TOKENS TF_TOKEN_app_terraform_io ACTIONS_ID_TOKEN_REQUEST_TOKEN
-		PASSWORD_FILE SSHPASS SESSION_COOKIE apiKey clientSecret WALLET_MNEMONIC SERVICE_CREDENTIALS SSH_KEYS PASSWORD_MIN_LENGTH_SECRET BW_SESSION PGPASSWORD ldapPasswd ROOT_PW DBPASS keyPass GHTOKEN ACMESECRET MYAPIKEY OTP_SEED TELEGRAM_API_HASH MYPASSPHRASE_1`)
+		PASSWORD_FILE SSHPASS SESSION_COOKIE apiKey clientSecret WALLET_MNEMONIC SERVICE_CREDENTIALS SSH_KEYS PASSWORD_MIN_LENGTH_SECRET BW_SESSION PGPASSWORD ldapPasswd ROOT_PW DBPASS keyPass GHTOKEN ACMESECRET MYAPIKEY OTP_SEED AUTH_HEADER TELEGRAM_API_HASH MYPASSPHRASE_1`)
 	lookalikes := strings.Fields(`MONKEY TURKEY KEYBOARD KEYBOARD_LAYOUT KEYMAP KEYTIMEOUT AUTHOR AUTHORS TOKENIZER TOKENIZERS_PARALLELISM MAX_TOKENS MAX_TOKEN CONTEXT_TOKENS
 		TOKEN_LIMIT TOKEN_TTL PASSWORD_MIN_LENGTH SECRET_NAME PUBLIC_KEY SSH_PUBLIC_KEY SORT_KEY CACHE_KEY PRIVATE_NETWORK_NAME BYPASS_CACHE COMPASS PASSENGERS
 		SECRETARY CREDITS ACCESSIBILITY AUTH_MODE SERVICE_URL SUPABASE_URL DB_HOST REDIS_HOST FEATURE_KEYS TOKENS PATH_KEYS_COUNT KEYSTONE_REGION NUM_TOKEN API_VERSION
@@ -188,6 +188,7 @@ func TestSecretValues(t *testing.T) {
 		"Slack's webhook":                       pieces("https://hooks.", "slack.com/services/T0/B0/x"),
 		"Discord's webhook":                     pieces("https://discord.", "com/api/webhooks/1/x"),
 		"Discord's old webhook":                 pieces("https://discordapp.", "com/api/webhooks/1/x"),
+		"a line of netrc":                       pieces("machine h login u pass", "word x"),
 		"PlanetScale":                           pieces("pscale_", "pw_", a20, a20),
 		"a PEM":                                 pieces("-----BE", "GIN OPENSSH PRIV", "ATE KEY-----\nb3Bl"),
 		"a PEM after text":                      pieces("x -----BE", "GIN PRIV", "ATE KEY-----"),
@@ -218,6 +219,7 @@ func TestSecretValues(t *testing.T) {
 		"a URL with an empty password":      pieces("redis://", ":", "@h"),
 		"an address":                        "ada@example.com",
 		"a port and an address":             "see a:b, ada@example.com",
+		"a machine":                         "machine learning without a password",
 		"Discord's pages":                   "https://discord.com/developers",
 		"an @ after the path":               "https://example.com/a:b@c",
 		"a query that is empty":             "https://h/?password=&x=1",

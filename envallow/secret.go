@@ -157,9 +157,13 @@ func webhook(v string) bool {
 	return ok && (strings.HasPrefix(rest, "hooks.slack.com/") || strings.HasPrefix(rest, "discord.com/api/webhooks/") || strings.HasPrefix(rest, "discordapp.com/api/webhooks/"))
 }
 
-// account finds a JSON document with a credential: a service account, a user's tokens, Docker's registry logins.
+// account finds a line of netrc, and a JSON document with a credential: a service account, a user's tokens, Docker's
+// registry logins.
 func account(v string) bool {
 	v = strings.TrimLeft(v, " \t\r\n'\"")
+	if strings.HasPrefix(v, "machine ") && strings.Contains(v, " password ") {
+		return true
+	}
 	if !strings.HasPrefix(v, "{") {
 		return false
 	}
