@@ -37,7 +37,7 @@ func FuzzImport(f *testing.F) {
 	seed := newSeed()
 	private := ed25519.NewKeyFromSeed(seed)
 	f.Add("PRIVATE"+" KEY", der(f, private))
-	f.Add("PRIVATE"+" KEY", oneAsymmetricKey(seed, private[32:]))
+	f.Add("PRIVATE"+" KEY", oneAsymmetricKey(tagged(4, seed), half(private[32:])))
 	f.Add("OPENSSH PRIVATE"+" KEY", openssh(f, private).Bytes)
 	f.Add("CERTIFICATE", seed)
 	f.Fuzz(func(t *testing.T, kind string, der []byte) {

@@ -6,11 +6,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -58,19 +58,16 @@ func (k *Key) exportOpenSSH(ctx context.Context, passphrase []byte) ([]byte, err
 		return nil, err
 	}
 	defer clear(private)
-	block, err := ssh.MarshalPrivateKeyWithPassphrase(private, k.ID(), passphrase)
-	if err != nil {
-		return nil, refuse(BadMaterial, nil) // unreachable: the key is an Ed25519 one and crypto/rand does not fail
-	}
-	return pem.EncodeToMemory(block), nil
+	return pem.EncodeToMemory(must(ssh.MarshalPrivateKeyWithPassphrase(private, k.ID(), passphrase))), nil
 }
 
 // plain parses what Import takes. The parsers' errors are left out: they may tell what they found.
 func plain(text []byte) (ed25519.PrivateKey, error) {
 	text = bytes.TrimSpace(text)
+	begin := []byte("-----BEGIN ")
 	block, rest := pem.Decode(text)
-	if block == nil || len(rest) > 0 || !bytes.HasPrefix(text, []byte("-----BEGIN ")) {
-		return nil, refuse(BadMaterial, nil)
+	if block == nil || len(rest) > 0 || !bytes.HasPrefix(text, begin) || bytes.Count(text, begin) > 1 {
+		return nil, refuse(BadMaterial, nil) // pem.Decode passes over text and damaged blocks
 	}
 	defer clear(block.Bytes)
 	if block.Type == "ENCRYPTED PRIVATE KEY" {
@@ -82,45 +79,64 @@ func plain(text []byte) (ed25519.PrivateKey, error) {
 		return nil, refuse(Encrypted, nil)
 	}
 	var private ed25519.PrivateKey
+	exact := exactPKCS8
 	switch key := parsed.(type) {
-	case ed25519.PrivateKey: // PKCS#8
+	case ed25519.PrivateKey:
 		private = key
-	case *ed25519.PrivateKey: // OpenSSH
-		private = *key
+	case *ed25519.PrivateKey:
+		private, exact = *key, exactOpenSSH
 	default:
 		return nil, refuse(BadMaterial, nil)
 	}
-	if err := halves(block, private); err != nil {
-		clear(private)
-		return nil, err
+	defer clear(private)
+	own := ed25519.NewKeyFromSeed(private[:ed25519.SeedSize])
+	if !exact(block.Bytes, own) {
+		clear(own)
+		return nil, refuse(BadMaterial, nil)
 	}
-	return private, nil
+	return own, nil
 }
 
-// halves refuses a public half that is not private's own, wherever the format keeps one. The parsers look at none.
-func halves(block *pem.Block, private ed25519.PrivateKey) error {
-	own := ed25519.NewKeyFromSeed(private[:ed25519.SeedSize])
-	defer clear(own)
+// exactPKCS8 says whether der is own and nothing else, attributes excepted (RFC 5958, section 2). The parser looks at
+// no public half and passes over what follows.
+func exactPKCS8(der []byte, own ed25519.PrivateKey) bool {
+	outer := cryptobyte.String(der)
+	var key, secret cryptobyte.String
+	if !outer.ReadASN1(&key, asn1.SEQUENCE) || !outer.Empty() ||
+		!key.SkipASN1(asn1.INTEGER) || !key.SkipASN1(asn1.SEQUENCE) ||
+		!key.ReadASN1(&secret, asn1.OCTET_STRING) || len(secret) != 2+ed25519.SeedSize ||
+		!key.SkipOptionalASN1(asn1.Tag(0).ContextSpecific().Constructed()) {
+		return false
+	}
+	public := string(own[ed25519.SeedSize:])
+	switch string(key) {
+	case "",
+		"\x81\x21\x00" + public,
+		"\xa1\x23\x03\x21\x00" + public: // by ring before 0.17, https://github.com/briansmith/ring/issues/1464
+		return true
+	}
+	return false
+}
+
+// exactOpenSSH says whether key holds own and nothing else, its comment excepted (OpenSSH's PROTOCOL.key). The parser
+// compares none of the three public halves, and passes over what follows.
+func exactOpenSSH(key []byte, own ed25519.PrivateKey) bool {
+	var outer struct {
+		Cipher, KDF, KDFOptions string
+		Keys                    uint32
+		Public, Private         []byte
+	}
+	var inner struct {
+		Check1, Check2  uint32
+		Type            string
+		Public, Private []byte
+		Comment         string
+		Padding         []byte `ssh:"rest"`
+	}
 	public := own[ed25519.SeedSize:]
-	if block.Type == "OPENSSH PRIVATE KEY" {
-		// Outside, in the private section, and behind the seed (OpenSSH's PROTOCOL.key).
-		if bytes.Count(block.Bytes, public) != 3 {
-			return refuse(BadMaterial, nil)
-		}
-		return nil
-	}
-	var key struct { // RFC 5958, section 2
-		Version    int
-		Algorithm  pkix.AlgorithmIdentifier
-		PrivateKey []byte
-		Attributes asn1.RawValue  `asn1:"optional,tag:0"`
-		PublicKey  asn1.BitString `asn1:"optional,tag:1"`
-	}
-	rest, err := asn1.Unmarshal(block.Bytes, &key)
-	defer clear(key.PrivateKey)
-	given := key.PublicKey.Bytes
-	if err != nil || len(rest) > 0 || given != nil && !bytes.Equal(given, public) {
-		return refuse(BadMaterial, nil)
-	}
-	return nil
+	return ssh.Unmarshal(bytes.TrimPrefix(key, []byte("openssh-key-v1\x00")), &outer) == nil &&
+		ssh.Unmarshal(outer.Private, &inner) == nil &&
+		bytes.Equal(outer.Public, must(ssh.NewPublicKey(ed25519.PublicKey(public))).Marshal()) &&
+		bytes.Equal(inner.Public, public) &&
+		bytes.Equal(inner.Private, own)
 }

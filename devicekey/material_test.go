@@ -53,19 +53,23 @@ func pkcs8(t testing.TB, seed []byte) []byte {
 	return block(pkcs8Label, der(t, ed25519.NewKeyFromSeed(seed)))
 }
 
-// oneAsymmetricKey is RFC 5958's form, with a secret of any length and with a public half unless that is nil.
-func oneAsymmetricKey(secret, public []byte) []byte {
-	inner := append([]byte{4, byte(len(secret))}, secret...)
-	body := append([]byte{2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, byte(len(inner))}, inner...)
-	if public != nil {
-		body[2] = 1
-		body = append(append(body, 0x81, byte(len(public)+1), 0), public...)
-	}
-	return append([]byte{0x30, byte(len(body))}, body...)
+// tagged is one ASN.1 value.
+func tagged(tag byte, parts ...[]byte) []byte {
+	body := slices.Concat(parts...)
+	return append([]byte{tag, byte(len(body))}, body...)
 }
 
-func openssh(t testing.TB, key any) *pem.Block {
-	b, err := ssh.MarshalPrivateKey(key, "comment")
+// oneAsymmetricKey is RFC 5958's form, with what stands in the octets of the private key, and after them.
+func oneAsymmetricKey(secret []byte, after ...[]byte) []byte {
+	return tagged(0x30, []byte{2, 1, 1, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70}, tagged(4, secret), slices.Concat(after...))
+}
+
+// half is a public half as RFC 5958 has it, and ringHalf as ring has it before 0.17.
+func half(public []byte) []byte     { return tagged(0x81, []byte{0}, public) }
+func ringHalf(public []byte) []byte { return tagged(0xa1, tagged(3, []byte{0}, public)) }
+
+func openssh(t testing.TB, key any, comment ...byte) *pem.Block {
+	b, err := ssh.MarshalPrivateKey(key, string(comment))
 	require.NoError(t, err)
 	return b
 }
@@ -85,8 +89,11 @@ func TestImport(t *testing.T) {
 	private := ed25519.NewKeyFromSeed(seed)
 	public := private.Public().(ed25519.PublicKey)
 	other := ed25519.NewKeyFromSeed(newSeed()).Public().(ed25519.PublicKey)
-	good, ssh1 := pkcs8(t, seed), openssh(t, private)
+	good, ssh1, ssh4 := pkcs8(t, seed), openssh(t, private), openssh(t, private, public...)
 	require.Equal(t, 3, bytes.Count(ssh1.Bytes, public))
+	require.Equal(t, 4, bytes.Count(ssh4.Bytes, public))
+	inner := tagged(4, seed)
+	attributes := tagged(0xa0, tagged(0x30))
 	spki, err := x509.MarshalPKIXPublicKey(public)
 	require.NoError(t, err)
 	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -104,18 +111,32 @@ func TestImport(t *testing.T) {
 		{"PKCS#8 with CRLF", bytes.ReplaceAll(good, []byte("\n"), []byte("\r\n")), sound},
 		{"PKCS#8 without the last newline", bytes.TrimSpace(good), sound},
 		{"PKCS#8 with blank lines around", slices.Concat([]byte("\n\n"), good, []byte("\n \n")), sound},
-		{"PKCS#8 version 2, with its public half", block(pkcs8Label, oneAsymmetricKey(seed, public)), sound},
+		{"PKCS#8 version 2, with its public half", block(pkcs8Label, oneAsymmetricKey(inner, half(public))), sound},
+		{"PKCS#8 with attributes", block(pkcs8Label, oneAsymmetricKey(inner, attributes)), sound},
+		{"PKCS#8 with both (RFC 8410, 10.3)", block(pkcs8Label, oneAsymmetricKey(inner, attributes, half(public))), sound},
+		{"PKCS#8 by ring before 0.17", block(pkcs8Label, oneAsymmetricKey(inner, ringHalf(public))), sound},
 		{"OpenSSH", pem.EncodeToMemory(ssh1), sound},
+		{"OpenSSH, a comment that reads as the public half", pem.EncodeToMemory(ssh4), sound},
 
-		{"PKCS#8 with another public half", block(pkcs8Label, oneAsymmetricKey(seed, other)), devicekey.BadMaterial},
-		{"PKCS#8 with an empty public half", block(pkcs8Label, oneAsymmetricKey(seed, []byte{})), devicekey.BadMaterial},
+		{"PKCS#8 with another public half", block(pkcs8Label, oneAsymmetricKey(inner, half(other))), devicekey.BadMaterial},
+		{"PKCS#8 with an empty public half", block(pkcs8Label, oneAsymmetricKey(inner, half(nil))), devicekey.BadMaterial},
+		{"PKCS#8 with a cut public half", block(pkcs8Label, oneAsymmetricKey(inner, half(public[1:]))), devicekey.BadMaterial},
+		{"PKCS#8 with two public halves", block(pkcs8Label, oneAsymmetricKey(inner, half(public), half(other))), devicekey.BadMaterial},
+		{"PKCS#8 by ring, another public half", block(pkcs8Label, oneAsymmetricKey(inner, ringHalf(other))), devicekey.BadMaterial},
+		{"PKCS#8, the public half as it is", block(pkcs8Label, oneAsymmetricKey(inner, public)), devicekey.BadMaterial},
+		{"PKCS#8, something behind the seed", block(pkcs8Label, oneAsymmetricKey(append(tagged(4, seed), 5, 0))), devicekey.BadMaterial},
+		{"PKCS#8, a second key inside", block(pkcs8Label, oneAsymmetricKey(inner, tagged(4, inner))), devicekey.BadMaterial},
 		{"OpenSSH, public half outside changed", block(opensshLabel, flipped(ssh1.Bytes, public, 1)), devicekey.BadMaterial},
 		{"OpenSSH, public half inside changed", block(opensshLabel, flipped(ssh1.Bytes, public, 2)), devicekey.BadMaterial},
 		{"OpenSSH, public half behind the seed changed", block(opensshLabel, flipped(ssh1.Bytes, public, 3)), devicekey.BadMaterial},
+		{"OpenSSH, outside changed, right in the comment", block(opensshLabel, flipped(ssh4.Bytes, public, 1)), devicekey.BadMaterial},
+		{"OpenSSH, inside changed, right in the comment", block(opensshLabel, flipped(ssh4.Bytes, public, 2)), devicekey.BadMaterial},
+		{"OpenSSH, behind the seed changed, right in the comment", block(opensshLabel, flipped(ssh4.Bytes, public, 3)), devicekey.BadMaterial},
+		{"OpenSSH, bytes behind it", block(opensshLabel, append(bytes.Clone(ssh1.Bytes), 0)), devicekey.BadMaterial},
 		{"OpenSSH, all of another", block(opensshLabel, bytes.ReplaceAll(ssh1.Bytes, public, other)), devicekey.BadMaterial},
-		{"a seed of 31 bytes", block(pkcs8Label, oneAsymmetricKey(seed[:31], nil)), devicekey.BadMaterial},
-		{"a seed of 33 bytes", block(pkcs8Label, oneAsymmetricKey(append(seed[:32:32], 0), nil)), devicekey.BadMaterial},
-		{"no seed", block(pkcs8Label, oneAsymmetricKey(nil, nil)), devicekey.BadMaterial},
+		{"a seed of 31 bytes", block(pkcs8Label, oneAsymmetricKey(tagged(4, seed[:31]))), devicekey.BadMaterial},
+		{"a seed of 33 bytes", block(pkcs8Label, oneAsymmetricKey(tagged(4, seed, []byte{0}))), devicekey.BadMaterial},
+		{"no seed", block(pkcs8Label, oneAsymmetricKey(nil)), devicekey.BadMaterial},
 		{"bytes behind the DER", block(pkcs8Label, append(der(t, private), 0)), devicekey.BadMaterial},
 		{"DER cut short", block(pkcs8Label, der(t, private)[:40]), devicekey.BadMaterial},
 		{"OpenSSH cut short", block(opensshLabel, ssh1.Bytes[:len(ssh1.Bytes)-40]), devicekey.BadMaterial},
@@ -126,6 +147,8 @@ func TestImport(t *testing.T) {
 		{"a key by another name", block("CERTIFICATE", der(t, private)), devicekey.BadMaterial},
 		{"two keys", append(bytes.Clone(good), pkcs8(t, newSeed())...), devicekey.BadMaterial},
 		{"the same key twice", append(bytes.Clone(good), good...), devicekey.BadMaterial},
+		{"a key behind one that is damaged", slices.Concat(good[:60], []byte("\n"), pkcs8(t, newSeed())), devicekey.BadMaterial},
+		{"a key behind the beginning of one", slices.Concat([]byte("-----BEGIN nothing\n"), good), devicekey.BadMaterial},
 		{"a key and its certificate", append(bytes.Clone(good), block("CERTIFICATE", []byte("x"))...), devicekey.BadMaterial},
 		{"text before", append([]byte("my key\n"), good...), devicekey.BadMaterial},
 		{"text behind", append(bytes.Clone(good), "my key\n"...), devicekey.BadMaterial},

@@ -131,7 +131,7 @@ func (p passphrase) derive(ctx context.Context, header []byte) (key, commitment 
 // gcm has a random nonce, which is enough for a key that seals one secret.
 func gcm(key []byte) cipher.AEAD { return must(cipher.NewGCMWithRandomNonce(must(aes.NewCipher(key)))) }
 
-// must is for errors about lengths and hashes, which are constants here.
+// must is for errors about lengths, hashes and kinds of key, which are constants here.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic("devicekey: " + err.Error())
