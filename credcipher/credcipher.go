@@ -124,9 +124,9 @@ type Config struct {
 
 // A Cipher seals and opens documents. It is safe for concurrent use. The zero Cipher and nil refuse everything.
 type Cipher struct {
-	keyring  Keyring
+	keyring  func() Keyring
 	policy   Policy
-	legacy   []byte
+	legacy   func() []byte // nil without Config.LegacyKey
 	marker   Marker
 	progress func(ResealProgress)
 }
@@ -149,7 +149,11 @@ func New(c Config) (*Cipher, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	return &Cipher{c.Keyring, c.Policy, slices.Clone(c.LegacyKey), c.Marker, c.Progress}, nil
+	x := &Cipher{keyring: hide(c.Keyring), policy: c.Policy, marker: c.Marker, progress: c.Progress}
+	if c.LegacyKey != nil {
+		x.legacy = hide(slices.Clone(c.LegacyKey))
+	}
+	return x, nil
 }
 
 // Info says what Open found.
@@ -235,7 +239,7 @@ func (c *Cipher) unseal(e envelope, p place) ([]byte, Info, error) {
 		if c.legacy == nil {
 			return nil, Info{}, fmt.Errorf("%w: an envelope of version 1 needs Config.LegacyKey", ErrUnknownKey)
 		}
-		plaintext, err := e.openLegacy(c.legacy)
+		plaintext, err := e.openLegacy(c.legacy())
 		return plaintext, Info{Sealed: true, NeedsReseal: true}, err
 	}
 	key, err := c.primary()
@@ -265,7 +269,7 @@ func (c *Cipher) ready(b Binding) error {
 }
 
 func (c *Cipher) primary() (masterKey, error) {
-	id, secret, err := c.keyring.PrimaryKey()
+	id, secret, err := c.keyring().PrimaryKey()
 	if err != nil {
 		return masterKey{}, fmt.Errorf("credcipher: the keyring gives no primary key: %w", err)
 	}
@@ -273,7 +277,7 @@ func (c *Cipher) primary() (masterKey, error) {
 }
 
 func (c *Cipher) lookup(id string) (masterKey, error) {
-	secret, err := c.keyring.LookupKey(id)
+	secret, err := c.keyring().LookupKey(id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return masterKey{}, fmt.Errorf("%w %q: %w", ErrUnknownKey, id, err)
 	}
@@ -282,9 +286,6 @@ func (c *Cipher) lookup(id string) (masterKey, error) {
 	}
 	return newMasterKey(id, secret)
 }
-
-// Format writes no key, whatever the verb.
-func (c *Cipher) Format(f fmt.State, _ rune) { fmt.Fprint(f, "credcipher.Cipher") }
 
 // Format writes no key, whatever the verb.
 func (c Config) Format(f fmt.State, _ rune) {

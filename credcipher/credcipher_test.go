@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -395,7 +396,7 @@ func TestKeysAreNotPrinted(t *testing.T) {
 	c := newCipher(t, config)
 	n := 0
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o"} {
-		for _, v := range []any{k, config, &config, c} {
+		for _, v := range []any{k, config, &config, c, *c, struct{ k credcipher.Keyring }{k}, struct{ c *credcipher.Cipher }{c}, m, d} {
 			text := strings.ToLower(fmt.Sprintf(verb, v))
 			for _, leak := range []string{"aaaa", "6161", "97 97", "0x61, 0x61", "141 141"} {
 				require.NotContains(t, text, leak, "%s of %T", verb, v)
@@ -403,13 +404,16 @@ func TestKeysAreNotPrinted(t *testing.T) {
 			n++
 		}
 	}
-	require.Equal(t, 36, n)
+	require.Equal(t, 81, n)
 	text, err := json.Marshal(config)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"policy":"require-sealed"}`, string(text))
 }
 
 func TestManyGoroutines(t *testing.T) {
+	m, err := credcipher.NewFileMarker(filepath.Join(t.TempDir(), "marks"), k)
+	require.NoError(t, err)
+	d := openDir(t, t.TempDir(), credcipher.DirConfig{Cipher: c})
 	c := newCipher(t, credcipher.Config{Keyring: bothRing, Policy: credcipher.Migrate, Marker: &memoryMarker{}})
 	var wg sync.WaitGroup
 	for g := range 8 {

@@ -34,12 +34,12 @@ func StaticKey(key []byte) (Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("credcipher: StaticKey: %w", err)
 	}
-	return &staticKey{hex.EncodeToString(id), slices.Clone(key)}, nil
+	return &staticKey{hex.EncodeToString(id), hide(slices.Clone(key))}, nil
 }
 
 type staticKey struct {
 	id  string
-	key []byte
+	key func() []byte
 }
 
 func (s *staticKey) PrimaryKey() (string, []byte, error) { return s.id, slices.Clone(s.key), nil }
@@ -51,8 +51,9 @@ func (s *staticKey) LookupKey(id string) ([]byte, error) {
 	return slices.Clone(s.key), nil
 }
 
-// Format writes the id and not the key, whatever the verb.
-func (s *staticKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "credcipher.StaticKey(id %s)", s.id) }
+// hide keeps a value from printers. A Format method would not: fmt calls none in an unexported field, and %s prints what
+// is there. Of a func it prints the address.
+func hide[T any](value T) func() T { return func() T { return value } }
 
 // checkKey refuses what cannot be a key. A key of zeros is a buffer that somebody cleared or never filled.
 func checkKey(key []byte) error {

@@ -82,7 +82,7 @@ func newFileMarker(path string, k Keyring) (*fileMarker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("credcipher: marker: %w", err)
 	}
-	return &fileMarker{path: abs, cipher: &Cipher{keyring: k}, seen: map[[sha256.Size]byte]bool{}}, nil
+	return &fileMarker{path: abs, cipher: &Cipher{keyring: hide(k)}, seen: map[[sha256.Size]byte]bool{}}, nil
 }
 
 func digest(b Binding) [sha256.Size]byte { return sha256.Sum256(place{marks, b, ""}.context("")) }
