@@ -204,8 +204,8 @@ func (n *node) element(index []byte) *node {
 	return n.children[string(index)]
 }
 
-// sealedFields finds the envelopes inside a document that is none itself. Beside an error stand those that are well
-// written.
+// sealedFields finds the envelopes inside a document that is none itself. Beside an error, which tells of the first that
+// is not well written, stand those that are.
 func sealedFields(doc []byte) ([]span, []envelope, error) {
 	s, err := survey(doc, nil, true)
 	if err != nil {
@@ -216,7 +216,7 @@ func sealedFields(doc []byte) ([]span, []envelope, error) {
 	}
 	var spans []span
 	var envelopes []envelope
-	var errs []error
+	var bad error
 	seen := map[string]bool{}
 	for _, f := range s.spans {
 		e, err := parse(doc[f.start:f.end])
@@ -224,11 +224,13 @@ func sealedFields(doc []byte) ([]span, []envelope, error) {
 			err = fmt.Errorf("%w: it is there twice", ErrMalformed)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("field %q: %w", f.pointer, err))
+			if bad == nil {
+				bad = fmt.Errorf("field %q: %w", f.pointer, err)
+			}
 			continue
 		}
 		seen[f.pointer] = true
 		spans, envelopes = append(spans, f), append(envelopes, e)
 	}
-	return spans, envelopes, errors.Join(errs...)
+	return spans, envelopes, bad
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -228,6 +229,50 @@ func TestResealLongestPointer(t *testing.T) {
 	s.add("a.json", inFields(t, oldRing, "a.json", `{"`+name+`":1}`, "/"+strings.Repeat("~0", 2047)))
 	_, err := s.reseal(strict(t, bothRing))
 	require.NoError(t, err)
+}
+
+// TestResealPointersTogether: a document with a long name over many fields spells it out for each.
+func TestResealPointersTogether(t *testing.T) {
+	field := oneFieldOld(t)
+	for n, want := range map[int]error{4096: credcipher.ErrWrongKeyOrContext, 4097: credcipher.ErrMalformed} { // of 4096 bytes each
+		var doc bytes.Buffer
+		fmt.Fprintf(&doc, `{"%s":{`, strings.Repeat("x", 4090))
+		for i := range n {
+			fmt.Fprintf(&doc, `"%04d":%s,`, i, field)
+		}
+		doc.Truncate(doc.Len() - 1)
+		doc.WriteString("}}")
+		s := newStore(t)
+		s.add("a.json", doc.Bytes())
+		_, err := s.reseal(strict(t, bothRing))
+		require.ErrorIs(t, err, want)
+	}
+}
+
+// TestResealIsLinear: time, memory and the error for a hostile document stay within a small multiple of its size.
+func TestResealIsLinear(t *testing.T) {
+	const size = 4 << 20
+	cost := func(doc string) (time.Duration, uint64) {
+		s := newStore(t)
+		s.add("a.json", []byte(doc))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		began := time.Now()
+		_, err := s.reseal(strict(t, bothRing))
+		spent := time.Since(began)
+		runtime.ReadMemStats(&after)
+		quiet(t, err)
+		require.Less(t, len(err.Error()), 10_000)
+		return spent, after.TotalAlloc - before.TotalAlloc
+	}
+	flat, _ := cost(`{"a":"` + strings.Repeat("x", size) + `"}`)
+	nested, allocated := cost(`{"a":` + strings.Repeat(`{"_encrypted":0,"x":`, 900) + `"` + strings.Repeat("x", size) + `"` + strings.Repeat("}", 901))
+	require.Less(t, nested, 50*flat+time.Second, "each envelope in another one is read again")
+	require.Less(t, allocated, uint64(10*size))
+	_, allocated = cost(`{"` + strings.Repeat("p", 4000) + `":[` + strings.Repeat(`{"_encrypted":0},`, size/17) + `0]}`)
+	require.Less(t, allocated, uint64(20*size), "each pointer is spelt out")
+	_, allocated = cost(`[` + strings.Repeat(`{"_encrypted":0},`, size/17) + `0]`)
+	require.Less(t, allocated, uint64(100*size))
 }
 
 func TestResealTakesPlainFilesOnly(t *testing.T) {

@@ -210,12 +210,15 @@ func fold(name []byte) string {
 const (
 	maxDepth   = 1000 // of nesting in a document with fields; each level is a call
 	maxPointer = 4096 // bytes of a JSON pointer
+
+	// maxPointers is for all pointers in a document together: a short path to an array is spelt out for each element.
+	maxPointers = 16 << 20
 )
 
 var (
 	errNotJSON = errors.New("not JSON, or nested too deep")
 	errTwin    = errors.New("a member on the way to a field is there twice, or again in other letters")
-	errPointer = errors.New("the pointer to a sealed field is too long")
+	errPointer = errors.New("the pointers to sealed fields are too long")
 )
 
 // A span is a value in a document.
@@ -230,12 +233,13 @@ type surveyor struct {
 	claims bool   // the root object has the sentinel
 	spans  []span // the wanted values, or all objects with the sentinel, in the order of the document
 	all    bool   // look for objects with the sentinel
+	spelt  int    // bytes of pointers in spans, if all
 	path   []byte // the pointer of the value under way, if all
 	depth  int
 }
 
 // survey checks that doc is JSON. It finds the values that wanted names and, if all is set, each object with the
-// sentinel that lies below the root.
+// sentinel that lies below the root and in no other such object.
 func survey(doc []byte, wanted *node, all bool) (*surveyor, error) {
 	s := &surveyor{scanner: scanner{doc: doc}, all: all}
 	claims, err := s.value(wanted)
@@ -250,7 +254,7 @@ func survey(doc []byte, wanted *node, all bool) (*surveyor, error) {
 // object with the sentinel.
 func (s *surveyor) value(at *node) (claims bool, err error) {
 	c := s.peek()
-	start := s.pos
+	start, before := s.pos, len(s.spans)
 	switch c {
 	case '{', '[':
 		if s.depth++; s.depth > maxDepth {
@@ -279,10 +283,10 @@ func (s *surveyor) value(at *node) (claims bool, err error) {
 		s.spans = append(s.spans, span{at.pointer, start, s.pos})
 	}
 	if s.all && claims && s.depth > 0 {
-		if len(s.path) > maxPointer {
+		if s.spelt += len(s.path); len(s.path) > maxPointer || s.spelt > maxPointers {
 			return false, errPointer
 		}
-		s.spans = append(s.spans, span{string(s.path), start, s.pos})
+		s.spans = append(s.spans[:before], span{string(s.path), start, s.pos})
 	}
 	return claims, nil
 }
