@@ -42,8 +42,8 @@
 // # Guarantees
 //
 //   - The private key is never written but sealed. [Generate], [Import] and [Key.Rewrap] open what they sealed
-//     before they write it, read it back afterwards, and refuse a [Protector] whose sealed bytes show the secret;
-//     Load refuses a file of that kind too. A nil Protector refuses.
+//     before they write it, read it back afterwards, and refuse a [Protector] whose sealed bytes hold the secret as
+//     it is, as hex or as base64; Load refuses a file of that kind too. A nil Protector refuses.
 //   - Generate and Import never replace anything, and of many at once, also in many processes, one wins. Rewrap
 //     replaces atomically and durably. The file is private and judged as package privatefile does; see there.
 //   - Only a missing file matches fs.ErrNotExist. A locked, absent or other Protector, a damaged, loose or linked
@@ -69,6 +69,7 @@
 //   - What is signed. Give every protocol its own prefix; replay is for package noncecache.
 //   - Rewrap and the file's other readers: a Key that another process loaded goes on with the sealed bytes it read.
 //     Two Rewraps at once: one of the two remains. A copy made before a Rewrap still opens under the old Protector.
+//   - A Protector that is a bad cipher: a secret in another disguise is not seen.
 //   - A Protector that waits for ever: [Key.SignContext] ends with its context while it waits for its turn, and the
 //     Protector must end with it too; Sign, by its shape, has none.
 //   - On Windows, what privatefile cannot judge there: access control lists.

@@ -79,6 +79,7 @@ func exposed(sealed, seed []byte) bool {
 	// 12 bytes do not meet by chance (2^-96), and are whole groups of base64, at whatever offset they were encoded.
 	const part = 12
 	text := make([]byte, 0, hex.EncodedLen(part))
+	defer clear(text[:cap(text)])
 	lower := bytes.ToLower(sealed)
 	for i := range len(seed) - part + 1 {
 		p := seed[i : i+part]

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -48,6 +49,8 @@ func TestProtectorThatFails(t *testing.T) {
 		"its own file is missing":    &fs.PathError{Op: "open", Path: "/run/passphrase", Err: fs.ErrNotExist},
 		"its own file exists twice":  fs.ErrExist,
 		"it says that there's no id": fs.ErrNotExist,
+		"another device key of its":  &devicekey.Error{Op: "load", Reason: devicekey.Missing, Err: fs.ErrNotExist},
+		"it has our words":           errors.Join(devicekey.Exists, devicekey.Missing),
 	} {
 		t.Run(name, func(t *testing.T) {
 			failing := newVault(t)
@@ -65,6 +68,8 @@ func TestProtectorThatFails(t *testing.T) {
 			_, err := devicekey.Load(ctx, path, v)
 			e := refused(t, devicekey.ProtectorFailed, err)
 			require.Equal(t, cause, e.Err)
+			require.NotErrorIs(t, err, devicekey.Missing)
+			require.NotErrorIs(t, err, devicekey.Exists)
 			if cause == errLocked {
 				require.ErrorIs(t, err, errLocked)
 			}

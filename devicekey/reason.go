@@ -73,7 +73,7 @@ var advice = [...]string{
 	Malformed:       "it is no key file, or was changed; restore it from a backup",
 	OtherKey:        "the file does not hold this key any more; find out who replaced it, and Load again",
 	ProtectorFailed: "the Protector failed, and the file is as it was; unlock or restore what it needs",
-	Mismatch:        "the private key does not belong to the public key beside it; restore the file from a backup",
+	Mismatch:        "the Protector gave back what is not the key of this public key; mend it, or restore the file from a backup",
 	Exposed:         "the Protector does not encrypt; configure one that does",
 	BadMaterial:     "this is not one Ed25519 private key as PKCS#8 or OpenSSH PEM",
 	Encrypted:       "the key is encrypted; take its passphrase off in a private place, as with ssh-keygen -p",
@@ -156,11 +156,15 @@ func (e *Error) Unwrap() []error {
 }
 
 // veiled keeps a Protector's error from speaking about the key file. A program that generates a key when Load says
-// fs.ErrNotExist must not do so because the passphrase's file is gone.
+// fs.ErrNotExist or Missing must not do so because the passphrase's file is gone.
 type veiled struct{ error }
 
 func (v veiled) Is(target error) bool {
-	return target != fs.ErrNotExist && target != fs.ErrExist && errors.Is(v.error, target)
+	switch target {
+	case fs.ErrNotExist, fs.ErrExist, Missing, Exists:
+		return false
+	}
+	return errors.Is(v.error, target)
 }
 
 func (v veiled) As(target any) bool { return errors.As(v.error, target) }
