@@ -96,7 +96,7 @@ var (
 const MaxPlaintext = 64 << 20
 
 // maxDocument bounds what is parsed: the base64 of MaxPlaintext, and 64 KiB for the rest and for other white space.
-const maxDocument = 89_544_020
+const maxDocument = MaxPlaintext/3*4 + 64<<10
 
 // A Binding names the place of a document, such as store and file: an envelope opens only where it was sealed. Parts
 // may hold any bytes. Choose names that survive a move of the whole store: an identifier of the store and a path
@@ -172,6 +172,9 @@ func (c *Cipher) Seal(plaintext []byte, b Binding) ([]byte, error) {
 	if c.policy == InsecurePlaintext {
 		if err := notPlaintext(plaintext); err != nil {
 			return nil, fmt.Errorf("%w; it could not be told from an envelope if it were written unsealed", err)
+		if err := checkSize(plaintext); err != nil {
+			return nil, err
+		}
 		}
 		return slices.Clone(plaintext), nil
 	}

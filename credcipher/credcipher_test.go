@@ -170,12 +170,29 @@ func TestPlaintextBudget(t *testing.T) {
 	got, info, err := c.Open(padded, here)
 	refused(t, credcipher.ErrMalformed, got, info, err)
 	insecure := newCipher(t, credcipher.Config{Keyring: newRing, Policy: credcipher.InsecurePlaintext})
+	_, err = insecure.Seal(big, here)
+	quiet(t, err)
+	got, _, err = insecure.Open(sealed(t, insecure, big[1:], here), here)
+	require.NoError(t, err)
+	require.Len(t, got, credcipher.MaxPlaintext)
 	copy(padded, bytes.Repeat([]byte(" "), len(padded)))
 	copy(padded, `{"a":1}`)
 	_, err = insecure.SealFields(padded[:limit], []string{"/a"}, here)
 	require.NoError(t, err)
 	_, err = insecure.SealFields(padded, []string{"/a"}, here)
 	require.ErrorIs(t, err, credcipher.ErrMalformed)
+
+	// What SealFields gives is what OpenFields takes, or nothing.
+	out, err := c.SealFields([]byte(`{"a":1}`), []string{"/a"}, here)
+	require.NoError(t, err)
+	padded = padded[:limit-len(out)+len(`{"a":1}`)+1]
+	_, err = c.SealFields(padded, []string{"/a"}, here)
+	quiet(t, err)
+	out, err = c.SealFields(padded[:len(padded)-1], []string{"/a"}, here)
+	require.NoError(t, err)
+	require.Len(t, out, limit)
+	_, _, err = c.OpenFields(out, []string{"/a"}, here)
+	require.NoError(t, err)
 }
 
 // TestOverhead pins what the package comment says about size.
@@ -394,6 +411,9 @@ func TestKeysAreNotPrinted(t *testing.T) {
 	require.NoError(t, err)
 	config := credcipher.Config{Keyring: k, LegacyKey: pattern(0x61)}
 	c := newCipher(t, config)
+	m, err := credcipher.NewFileMarker(filepath.Join(t.TempDir(), "marks"), k)
+	require.NoError(t, err)
+	d := openDir(t, t.TempDir(), credcipher.DirConfig{Cipher: c})
 	n := 0
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o"} {
 		for _, v := range []any{k, config, &config, c, *c, struct{ k credcipher.Keyring }{k}, struct{ c *credcipher.Cipher }{c}, m, d} {
@@ -411,9 +431,6 @@ func TestKeysAreNotPrinted(t *testing.T) {
 }
 
 func TestManyGoroutines(t *testing.T) {
-	m, err := credcipher.NewFileMarker(filepath.Join(t.TempDir(), "marks"), k)
-	require.NoError(t, err)
-	d := openDir(t, t.TempDir(), credcipher.DirConfig{Cipher: c})
 	c := newCipher(t, credcipher.Config{Keyring: bothRing, Policy: credcipher.Migrate, Marker: &memoryMarker{}})
 	var wg sync.WaitGroup
 	for g := range 8 {

@@ -125,8 +125,8 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 // seal appends an envelope to dst. It makes room once, encrypts at the far end of it and spreads the ciphertext
 // forward as base64.
 func (k masterKey) seal(dst, plaintext []byte, p place) ([]byte, error) {
-	if len(plaintext) > MaxPlaintext {
-		return nil, fmt.Errorf("credcipher: %d bytes of plaintext are more than MaxPlaintext", len(plaintext))
+	if err := checkSize(plaintext); err != nil {
+		return nil, err
 	}
 	context := p.context(k.id)
 	blobSize := overhead + len(plaintext)
@@ -148,6 +148,13 @@ func (k masterKey) seal(dst, plaintext []byte, p place) ([]byte, error) {
 	aead.Seal(blob[saltSize+commitSize:saltSize+commitSize], nil, plaintext, context)
 	encodeInPlace(text, blob)
 	return append(dst[:len(dst)+textSize], afterBlob...), nil
+}
+
+func checkSize(plaintext []byte) error {
+	if len(plaintext) > MaxPlaintext {
+		return fmt.Errorf("credcipher: %d bytes of plaintext are more than MaxPlaintext", len(plaintext))
+	}
+	return nil
 }
 
 // encodeInPlace writes the base64 of blob to text, whose end blob is. What is written never passes what is still to
@@ -242,14 +249,14 @@ func Inspect(doc []byte) (Header, error) {
 	if e.version == 0 {
 		return Header{}, ErrPlaintext
 	}
+	h := Header{Version: version, Algorithm: algorithm, KeyID: string(e.keyID), Size: b64.DecodedLen(len(e.blob)) - overhead}
 	if e.version == 1 {
-		return Header{Version: 1, Size: b64v1.DecodedLen(len(e.ct)) - padding(e.ct)}, nil
+		h = Header{Version: 1, Size: b64v1.DecodedLen(len(e.ct)) - padding(e.ct)}
 	}
-	size := b64.DecodedLen(len(e.blob)) - overhead
-	if size < 0 {
-		return Header{}, fmt.Errorf("%w: the blob is too short", ErrMalformed)
+	if h.Size < 0 {
+		return Header{}, fmt.Errorf("%w: its base64 is too short", ErrMalformed)
 	}
-	return Header{Version: version, Algorithm: algorithm, KeyID: string(e.keyID), Size: size}, nil
+	return h, nil
 }
 
 // padding counts the = at the end.

@@ -442,6 +442,8 @@ func TestInspect(t *testing.T) {
 	require.Zero(t, h.Size)
 	_, err = credcipher.Inspect(docOf("new", make([]byte, 91)))
 	require.ErrorIs(t, err, credcipher.ErrMalformed)
+	_, err = credcipher.Inspect([]byte(`{"_encrypted":true,"payload":{"v":1,"iv":"","ct":"====","tag":""}}`))
+	require.ErrorIs(t, err, credcipher.ErrMalformed, "a size below zero")
 	_, err = credcipher.Inspect(secret)
 	require.ErrorIs(t, err, credcipher.ErrPlaintext)
 	_, err = credcipher.Inspect([]byte(`{"_encrypted":{"v":3}}`))

@@ -16,7 +16,8 @@ import (
 //
 // The document is JSON with an object or array as its root. It is an error if there is no pointer, and if a pointer is
 // empty, repeats, contains another one, names nothing, or leads through a member that the document has twice or again
-// in other letters: a reader that folds case would take the other one.
+// in other letters, which no pointer names: a reader that folds case would take the other one. One pointer has at most
+// 4096 bytes, all together 16 MiB.
 //
 // What stands around the sealed values can be read and edited by anyone. A value that is an envelope already is sealed
 // once more; to replace it, open the fields first.
@@ -37,9 +38,13 @@ func (c *Cipher) SealFields(doc []byte, pointers []string, b Binding) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	return splice(doc, spans, func(out []byte, s span) ([]byte, error) {
+	out, err := splice(doc, spans, func(out []byte, s span) ([]byte, error) {
 		return key.seal(out, doc[s.start:s.end], place{field, b, s.pointer})
 	})
+	if err == nil && len(out) > maxDocument {
+		return nil, fmt.Errorf("credcipher: with its fields sealed, the document has %d bytes; OpenFields takes %d", len(out), maxDocument)
+	}
+	return out, err
 }
 
 // OpenFields returns doc with the values that SealFields sealed, byte for byte. Each pointer must name one. Info tells
@@ -125,7 +130,11 @@ func newTree(pointers []string) (*node, error) {
 		return nil, errors.New("credcipher: no pointer; name the fields")
 	}
 	root := &node{}
+	spelt := 0
 	for _, p := range pointers {
+		if spelt += len(p); spelt > maxPointers {
+			return nil, fmt.Errorf("credcipher: the pointers are longer than %d bytes together", maxPointers)
+		}
 		tokens, err := split(p)
 		if err != nil {
 			return nil, err

@@ -54,6 +54,10 @@ func TestFieldsLeaveEveryOtherByteAlone(t *testing.T) {
 func TestFieldPointers(t *testing.T) {
 	c := strict(t, newRing)
 	const doc = `{"a":{"token":"visible-marker"},"b":["x",{"k":"y"}],"x/y":1,"x~2":2,"n":null,"":3}`
+	many := make([]string, 4097)
+	for i := range many {
+		many[i] = fmt.Sprintf("/%04d%s", i, strings.Repeat("x", 4091))
+	}
 	rows := []struct {
 		why      string
 		pointers []string
@@ -70,6 +74,8 @@ func TestFieldPointers(t *testing.T) {
 		{"one above another", []string{"/a/token", "/a"}, nil},
 		{"longer than 4096", []string{"/" + strings.Repeat("x", 4096)}, nil},
 		{"4096 bytes that name nothing", []string{"/" + strings.Repeat("x", 4095)}, credcipher.ErrMalformed},
+		{"more than 16 MiB together", many, nil},
+		{"16 MiB together", many[1:], credcipher.ErrMalformed},
 		{"nothing of that name", []string{"/c"}, credcipher.ErrMalformed},
 		{"in other letters", []string{"/A"}, credcipher.ErrMalformed},
 		{"past the end of an array", []string{"/b/2"}, credcipher.ErrMalformed},
@@ -98,7 +104,7 @@ func TestFieldPointers(t *testing.T) {
 			}
 		})
 	}
-	require.Len(t, rows, 21)
+	require.Len(t, rows, 23)
 }
 
 func TestFieldDocuments(t *testing.T) {
