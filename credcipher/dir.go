@@ -97,7 +97,7 @@ func (d *Dir) walk(file func(name string)) error {
 
 // bind gives the place of a file.
 func (d *Dir) bind(name string) Binding {
-	return append(slices.Clone(d.config.Binding), filepath.ToSlash(name))
+	return append(slices.Clone(d.config.Binding), name)
 }
 
 // usable refuses a Dir that OpenDir did not make, and names of no file.
@@ -105,13 +105,13 @@ func (d *Dir) usable(op, name string) error {
 	if d == nil || d.root == nil {
 		return &fs.PathError{Op: op, Path: name, Err: errors.New("credcipher: this Dir was not made by OpenDir")}
 	}
-	if !fs.ValidPath(name) || isTemp(path.Base(name)) {
+	if _, err := filepath.Localize(name); err != nil || isTemp(path.Base(name)) {
 		return &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
 	return nil
 }
 
-// ReadFile returns the plaintext of a file. Its errors are *fs.PathError.
+// ReadFile returns the plaintext of a file. Its errors are of type *fs.PathError.
 func (d *Dir) ReadFile(name string) ([]byte, error) {
 	plaintext, _, err := d.read(name)
 	return plaintext, err
@@ -182,7 +182,7 @@ func (d *Dir) migrate(name string) ([]byte, fs.FileInfo, error) {
 	if err != nil || found.Sealed {
 		return plaintext, info, err
 	}
-	if _, err := d.config.Cipher.resealFile(d.root, name, d.bind(name)); err != nil {
+	if _, err := d.config.Cipher.resealFile(d.root, name, d.bind(name), false); err != nil {
 		return nil, nil, fmt.Errorf("seal it in place: %w", err)
 	}
 	if err := d.settle(name); err != nil {
@@ -222,13 +222,22 @@ func (d *Dir) write(name string, data []byte) error {
 	if info, err := d.root.Lstat(name); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%q is not a plain file", name)
 	}
-	if err := d.root.MkdirAll(path.Dir(name), 0o700); err != nil {
+	if err := d.mkdirAll(path.Dir(name)); err != nil {
 		return err
 	}
 	if err := replace(d.root, name, doc, nil, nil); err != nil {
 		return err
 	}
 	return d.settle(name)
+}
+
+// mkdirAll makes a directory and what is missing above it, each durable in the one above.
+func (d *Dir) mkdirAll(name string) error {
+	if _, err := d.root.Stat(name); err == nil || name == "." {
+		return nil
+	}
+	above := path.Dir(name)
+	return errors.Join(d.mkdirAll(above), d.root.MkdirAll(name, 0o700), syncDir(d.root, above))
 }
 
 // Rename gives a file another name, and replaces what has it. It seals the content for its new place, so it is not one
@@ -270,7 +279,8 @@ func (d *Dir) Remove(name string) error {
 	return pathError("remove", name, syncDir(d.root, path.Dir(name)))
 }
 
-// Reseal moves every file to the primary key, as [Cipher.Reseal] does; readers and writers of this Dir go on meanwhile.
+// Reseal moves every file to the primary key, as [Cipher.Reseal] does, but each as a whole; readers and writers of this
+// Dir go on meanwhile.
 func (d *Dir) Reseal(ctx context.Context) (ResealReport, error) {
 	if err := d.usable("reseal", "."); err != nil {
 		return ResealReport{}, err
@@ -279,7 +289,14 @@ func (d *Dir) Reseal(ctx context.Context) (ResealReport, error) {
 	if err := d.walk(func(name string) { files = append(files, name) }); err != nil {
 		return ResealReport{}, fmt.Errorf("credcipher: reseal: %w", err)
 	}
-	return d.config.Cipher.reseal(ctx, d.root, files, d.bind, &d.mu)
+	return d.config.Cipher.resealAll(ctx, d.root, files, func(name string) (resealed, error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if _, err := d.root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			return resealed{counted: true}, nil // removed or renamed since it was listed
+		}
+		return d.config.Cipher.resealFile(d.root, name, d.bind(name), false)
+	})
 }
 
 // Open opens a file to read its plaintext, or a directory to list it. A Dir is an [fs.FS].
@@ -290,7 +307,10 @@ func (d *Dir) Open(name string) (fs.File, error) {
 	}
 	if info.IsDir() {
 		entries, err := d.ReadDir(name)
-		return &openDir{info: info, entries: entries}, err
+		if err != nil {
+			return nil, err
+		}
+		return &openDir{info: info, entries: entries}, nil
 	}
 	plaintext, info, err := d.read(name)
 	if err != nil {

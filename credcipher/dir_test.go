@@ -126,7 +126,7 @@ func TestDirRefusals(t *testing.T) {
 		want error // nil: any
 	}{
 		{nil, "plain", nil}, {&credcipher.Dir{}, "plain", nil}, {closed, "plain", nil},
-		{d, "../plain", fs.ErrInvalid}, {d, "/plain", fs.ErrInvalid}, {d, "", fs.ErrInvalid}, {d, "a//b", fs.ErrInvalid}, {d, temp, fs.ErrInvalid}, {d, "dir/" + temp, fs.ErrInvalid},
+		{d, "../plain", fs.ErrInvalid}, {d, "/plain", fs.ErrInvalid}, {d, "", fs.ErrInvalid}, {d, "a//b", fs.ErrInvalid}, {d, "a\x00b", fs.ErrInvalid}, {d, temp, fs.ErrInvalid}, {d, "dir/" + temp, fs.ErrInvalid},
 		{d, "dir/file/x", nil},
 	} {
 		for op, err := range map[string]error{
@@ -146,7 +146,7 @@ func TestDirRefusals(t *testing.T) {
 			n++
 		}
 	}
-	require.Equal(t, 80, n)
+	require.Equal(t, 88, n)
 	require.Error(t, (*credcipher.Dir)(nil).Close())
 	require.Error(t, second((&credcipher.Dir{}).Reseal(t.Context())))
 
@@ -200,6 +200,37 @@ func TestDirMigrates(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "keys", string(got))
 
+	t.Run("a file with sealed fields, or what looks like some, is sealed as a whole", func(t *testing.T) {
+		for _, doc := range []string{
+			string(inFields(t, newRing, "a", `{"field":1,"token":"visible-marker"}`, "/field")),
+			string(inFields(t, oldRing, "a", `{"field":1,"token":"visible-marker"}`, "/field")),
+			`{"field":{"_encrypted":"mine"},"token":"visible-marker"}`,
+		} {
+			s := newStore(t)
+			s.put("a", []byte(doc))
+			s.put("b", []byte(doc))
+			d := openDir(t, s.dir, credcipher.DirConfig{Cipher: migrating(t, bothRing, &memoryMarker{})})
+			first, err := d.ReadFile("a")
+			require.NoError(t, err)
+			report, err := d.Reseal(t.Context())
+			require.NoError(t, err)
+			s.report(credcipher.ResealReport{KeyIDs: map[string]int{"new": 2}, Resealed: 1}, report)
+			again, err := d.ReadFile("a")
+			require.NoError(t, err)
+			moved, err := d.ReadFile("b")
+			require.NoError(t, err)
+			require.Equal(t, []string{doc, doc, doc}, []string{string(first), string(again), string(moved)})
+			require.NotContains(t, string(s.get("a"))+string(s.get("b")), "visible-marker")
+		}
+	})
+	t.Run("a marker that lost its file is an error, and no file that is gone", func(t *testing.T) {
+		s := newStore(t)
+		s.put("a", secret)
+		d := openDir(t, s.dir, credcipher.DirConfig{Cipher: migrating(t, newRing, &memoryMarker{readErr: fs.ErrNotExist})})
+		report, err := d.Reseal(t.Context())
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		require.Equal(t, []string{"a"}, report.Failed)
+	})
 	t.Run("a mark that cannot be written gives nothing out", func(t *testing.T) {
 		s := newStore(t)
 		s.put("a", secret)
@@ -333,6 +364,25 @@ func TestDirReseal(t *testing.T) {
 		require.True(t, strings.HasPrefix(string(got), "written by"), "a write was lost to Reseal")
 	}
 	require.Len(t, s.names(), 20)
+}
+
+// TestDirResealWhileFilesGo: a file that its library removes or renames meanwhile needs no key any more.
+func TestDirResealWhileFilesGo(t *testing.T) {
+	s := newStore(t)
+	d := openDir(t, s.dir, credcipher.DirConfig{Cipher: newCipher(t, credcipher.Config{Keyring: bothRing, Progress: func(p credcipher.ResealProgress) {
+		if p.Done == 1 {
+			require.NoError(t, os.Remove(filepath.Join(s.dir, "b")))
+			require.NoError(t, os.Rename(filepath.Join(s.dir, "c"), filepath.Join(s.dir, "d")))
+		}
+	}})})
+	for _, name := range []string{"a", "b", "c"} {
+		require.NoError(t, d.Write(name, secret))
+	}
+	report, err := d.Reseal(t.Context())
+	require.NoError(t, err)
+	s.report(credcipher.ResealReport{KeyIDs: map[string]int{"new": 1}}, report)
+	_, err = report.StillUsed("old")
+	require.NoError(t, err)
 }
 
 // TestDirMigrationLosesNoWrite: many first readers of one plaintext file and a writer at once.

@@ -19,25 +19,11 @@ import (
 // readRegular reads a plain file that has one name. A link may lead to a file of somebody else's choice, and a second
 // name would keep the old content when the first is replaced.
 func readRegular(root *os.Root, name string) ([]byte, fs.FileInfo, error) {
-	named, err := root.Lstat(name)
-	if err != nil {
-		return nil, nil, err
-	}
-	if !named.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%q is not a plain file", name)
-	}
-	f, err := root.OpenFile(name, os.O_RDONLY|noBlock, 0)
+	f, info, err := openRegular(root, name)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	if !os.SameFile(named, info) {
-		return nil, nil, fmt.Errorf("%q was replaced while it was opened", name)
-	}
 	if links(info) > 1 {
 		return nil, nil, fmt.Errorf("%q has %d names (hard links)", name, links(info))
 	}
@@ -46,6 +32,30 @@ func readRegular(root *os.Root, name string) ([]byte, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	return doc, info, nil
+}
+
+// openRegular opens a plain file without following a link. A name that leads elsewhere between the two looks at it has
+// been replaced, by a link or by the next version of the file, so it looks again.
+func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	for range 100 {
+		named, err := root.Lstat(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !named.Mode().IsRegular() {
+			return nil, nil, fmt.Errorf("%q is not a plain file", name)
+		}
+		f, err := root.OpenFile(name, os.O_RDONLY|noBlock, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		info, err := f.Stat()
+		if err == nil && os.SameFile(named, info) {
+			return f, info, nil
+		}
+		f.Close()
+	}
+	return nil, nil, fmt.Errorf("%q is replaced again and again", name)
 }
 
 // create makes a new file of mode 0600. What a crash leaves of it is no envelope.

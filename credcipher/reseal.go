@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 )
 
 // A ResealReport says how files stand after Reseal.
@@ -65,20 +64,15 @@ type ResealProgress struct {
 // A file that does not open, is a link, or has a second name is left as it is; the others are done, and the error names
 // all that failed. A cancelled ctx ends the run between two files.
 func (c *Cipher) Reseal(ctx context.Context, dir *os.Root, files []string, bind func(file string) Binding) (ResealReport, error) {
-	return c.reseal(ctx, dir, files, bind, noLock{})
+	if c == nil || c.keyring == nil || dir == nil || bind == nil {
+		return ResealReport{}, errors.New("credcipher: Reseal needs a Cipher made by New, a directory and a bind function")
+	}
+	return c.resealAll(ctx, dir, files, func(file string) (resealed, error) { return c.resealFile(dir, file, bind(file), true) })
 }
 
-type noLock struct{}
-
-func (noLock) Lock()   {}
-func (noLock) Unlock() {}
-
-func (c *Cipher) reseal(ctx context.Context, dir *os.Root, files []string, bind func(file string) Binding, lock sync.Locker) (ResealReport, error) {
-	report := ResealReport{KeyIDs: map[string]int{}}
-	if c == nil || c.keyring == nil || dir == nil || bind == nil {
-		return report, errors.New("credcipher: Reseal needs a Cipher made by New, a directory and a bind function")
-	}
-	report.complete = true
+// resealAll calls each for every file, and does what there is to do besides.
+func (c *Cipher) resealAll(ctx context.Context, dir *os.Root, files []string, each func(file string) (resealed, error)) (ResealReport, error) {
+	report := ResealReport{KeyIDs: map[string]int{}, complete: true}
 	var errs []error
 	fail := func(err error) {
 		errs = append(errs, err)
@@ -100,9 +94,7 @@ func (c *Cipher) reseal(ctx context.Context, dir *os.Root, files []string, bind 
 			fail(fmt.Errorf("credcipher: reseal: %d of %d files not looked at: %w", len(files)-i, len(files), err))
 			break
 		}
-		lock.Lock()
-		f, err := c.resealFile(dir, file, bind(file))
-		lock.Unlock()
+		f, err := each(file)
 		if err != nil {
 			err = fmt.Errorf("credcipher: reseal %q: %w", file, err)
 			errs = append(errs, err)
@@ -178,15 +170,18 @@ type part struct {
 	info      Info
 }
 
-// parts finds the envelopes of a document: itself or its fields. None and a nil error mean plaintext. Beside an error
-// stand those that could be read.
-func parts(doc []byte, b Binding) ([]part, error) {
+// parts finds the envelopes of a document: itself or, if asked for, its fields. None and a nil error mean plaintext.
+// Beside an error stand those that could be read.
+func parts(doc []byte, b Binding, fields bool) ([]part, error) {
 	e, err := parse(doc)
 	if err != nil {
 		return nil, err
 	}
 	if e.version != 0 {
 		return []part{{span: span{"", 0, len(doc)}, place: place{document, b, ""}, envelope: e}}, nil
+	}
+	if !fields {
+		return nil, nil
 	}
 	spans, envelopes, err := sealedFields(doc)
 	all := make([]part, len(spans))
@@ -211,13 +206,13 @@ func (c *Cipher) unsealParts(all []part) (needsReseal bool, err error) {
 	return needsReseal, nil
 }
 
-func (c *Cipher) resealFile(dir *os.Root, file string, b Binding) (resealed, error) {
+func (c *Cipher) resealFile(dir *os.Root, file string, b Binding, fields bool) (resealed, error) {
 	var f resealed
 	doc, info, err := readRegular(dir, file)
 	if err != nil {
 		return f, err
 	}
-	all, err := parts(doc, b)
+	all, err := parts(doc, b, fields)
 	f.counted = err == nil
 	for _, p := range all {
 		f.keyIDs = append(f.keyIDs, string(p.envelope.keyID))
@@ -286,7 +281,7 @@ func (c *Cipher) rewrite(dir *os.Root, file string, doc []byte, info fs.FileInfo
 	}
 	out = append(out, doc[done:]...)
 	err = replace(dir, file, out, info, func(written []byte) error {
-		again, err := parts(written, all[0].place.binding)
+		again, err := parts(written, all[0].place.binding, true)
 		if err != nil {
 			return err
 		}
@@ -335,7 +330,7 @@ func plaintextSiblings(root *os.Root, files []string, dirs map[string]bool) ([]s
 				errs = append(errs, err)
 				continue
 			}
-			if all, err := parts(doc, nil); len(doc) > 0 && err == nil && len(all) == 0 {
+			if all, err := parts(doc, nil, true); len(doc) > 0 && err == nil && len(all) == 0 {
 				found = append(found, name)
 			}
 		}

@@ -7,10 +7,13 @@ package credcipher_test
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -87,4 +90,31 @@ func TestFileMarkerWaitsForItsLock(t *testing.T) {
 	require.False(t, marked)
 	require.NoError(t, f.Close())
 	require.NoError(t, m.MarkSealed(here))
+}
+
+// TestDirWithAnotherWriter: another process replaces a file over and over; whoever reads finds one version or another.
+func TestDirWithAnotherWriter(t *testing.T) {
+	s := newStore(t)
+	d := openDir(t, s.dir, credcipher.DirConfig{Cipher: strict(t, newRing)})
+	require.NoError(t, d.Write("a", secret))
+	doc := s.get("a")
+	var stop atomic.Bool
+	var replaced atomic.Int64
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for ; !stop.Load(); replaced.Add(1) {
+			err := os.WriteFile(filepath.Join(s.dir, "next"), doc, 0o600)
+			if err = errors.Join(err, os.Rename(filepath.Join(s.dir, "next"), filepath.Join(s.dir, "a"))); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for replaced.Load() < 500 && !t.Failed() {
+		if got, err := d.ReadFile("a"); err != nil || !bytes.Equal(secret, got) {
+			t.Error(err)
+		}
+	}
+	stop.Store(true)
+	writer.Wait()
 }
