@@ -31,10 +31,12 @@
 //     constant time before anything is opened (invisible salamanders, https://eprint.iacr.org/2019/016).
 //   - Plaintext where an envelope is required is [ErrPlaintext] under the zero [Policy], and [ErrDowngrade] under
 //     [Migrate] where a [Marker] knows that an envelope once was. A damaged envelope is never taken for plaintext.
-//   - On an error nothing is returned but the error: no plaintext is written instead, no document is lost, no file is
-//     replaced before its successor has been opened again from the disk.
+//   - On an error nothing is returned but the error: no plaintext is written instead, no document is lost. Files are
+//     replaced in one step; Reseal reads the new one back and opens it first.
 //   - An envelope is parsed by a strict scanner in one linear pass: doubled, unknown, missing or re-cased members,
 //     siblings, escapes, other spellings of base64 are [ErrMalformed]. [FORMAT.md] describes it for other programs.
+//   - No key is in an error or in what fmt prints of a value of this package, except of a Config that lies in an
+//     unexported field.
 //   - Only the standard library, and of it only what runs under GODEBUG=fips140=only.
 //
 // # Not guaranteed
@@ -68,8 +70,8 @@ import (
 	"slices"
 )
 
-// What the functions of this package refuse. Each error they return for a document matches one of these, and never
-// holds a part of the document's content.
+// What the functions of this package refuse. Each error they return for a document matches one of these. Of the document
+// it shows no more than the version, algorithm and key id in a header, and where a field is.
 var (
 	// ErrPlaintext: the document is no envelope, and the policy requires one. It may be a leftover from before
 	// sealing (run once under Migrate) or an attacker's.
@@ -170,11 +172,11 @@ func (c *Cipher) Seal(plaintext []byte, b Binding) ([]byte, error) {
 		return nil, err
 	}
 	if c.policy == InsecurePlaintext {
-		if err := notPlaintext(plaintext); err != nil {
-			return nil, fmt.Errorf("%w; it could not be told from an envelope if it were written unsealed", err)
 		if err := checkSize(plaintext); err != nil {
 			return nil, err
 		}
+		if err := notPlaintext(plaintext); err != nil {
+			return nil, fmt.Errorf("%w; it could not be told from an envelope if it were written unsealed", err)
 		}
 		return slices.Clone(plaintext), nil
 	}

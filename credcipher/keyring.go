@@ -15,7 +15,7 @@ import (
 
 // A Keyring gives master keys of 32 bytes by their id. *masterkey.Manager is one.
 //
-// An id is 1 to 128 ASCII letters, digits and -._~:/@+=, since every envelope shows it. LookupKey answers an unknown
+// An id is 1 to 128 ASCII letters, digits or any of "-._~:/@+=,": every envelope shows it. LookupKey answers an unknown
 // id with an error that matches fs.ErrNotExist; any other error says that it could not find out. Both must be safe for
 // concurrent use. The slices they give are neither kept nor written.
 type Keyring interface {
@@ -42,13 +42,13 @@ type staticKey struct {
 	key func() []byte
 }
 
-func (s *staticKey) PrimaryKey() (string, []byte, error) { return s.id, slices.Clone(s.key), nil }
+func (s *staticKey) PrimaryKey() (string, []byte, error) { return s.id, slices.Clone(s.key()), nil }
 
 func (s *staticKey) LookupKey(id string) ([]byte, error) {
 	if id != s.id {
 		return nil, fs.ErrNotExist
 	}
-	return slices.Clone(s.key), nil
+	return slices.Clone(s.key()), nil
 }
 
 // hide keeps a value from printers. A Format method would not: fmt calls none in an unexported field, and %s prints what

@@ -27,8 +27,8 @@ type Marker interface {
 // returns. If anything lies at path, the error matches fs.ErrExist: an empty list in the place of one that is full
 // would let plaintext in. Call it once, when a store is first migrated.
 //
-// Several processes may share the file on systems that have flock(2); elsewhere one process may have it at a time. The
-// file is bound to its base name. An older copy of it, put back, is not noticed.
+// Several processes may share the file where flock(2) works, which it does not on other systems and on some network file
+// systems; there one process may have it at a time. The file is bound to its base name. An older copy of it, put back, is not noticed.
 func NewFileMarker(path string, k Keyring) (Marker, error) {
 	m, err := newFileMarker(path, k)
 	if err != nil {
