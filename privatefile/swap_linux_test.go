@@ -82,6 +82,42 @@ func TestSwapWhileReading(t *testing.T) {
 	}
 }
 
+// A second name that appears while the mode is being closed: the second look is at everything, not at the mode alone.
+func TestSecondNameDuringTheRepair(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	put(t, path, content, 0o644)
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				os.Link(path, path+"2")
+				os.Remove(path + "2")
+			}
+		}
+	}()
+	defer func() { close(stop); <-done }()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		require.NoError(t, f.Chmod(0o644))
+		r, err := privatefile.Enforce(f, privatefile.Config{})
+		if err == nil {
+			continue
+		}
+		require.ErrorIs(t, err, privatefile.Hardlinked)
+		if r.Before != r.After {
+			require.False(t, r.Repaired)
+			return
+		}
+	}
+	t.Fatal("never noticed")
+}
+
 // A link on the way, ours, that leads to a safe folder when it is judged and to another one when the path is opened.
 func TestCheckParentsOpensWhatItJudged(t *testing.T) {
 	dir := t.TempDir()
