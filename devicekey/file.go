@@ -25,7 +25,8 @@ const (
 	tail   = "\"}\n"
 )
 
-// maxFile bounds what is read. A Protector's sealed bytes may be three quarters of it.
+// maxFile bounds what is read. A Protector's sealed bytes may be three quarters of it; around 32 bytes an envelope of
+// credcipher or of a key service is less than a hundredth.
 const maxFile = 64 << 10
 
 // binding is what a Protector must bind the seed to: format, algorithm, public key as hex. Not the path, so that the

@@ -20,7 +20,7 @@ import (
 
 // Passphrase is a Protector whose key comes from a passphrase by Argon2id, with the second set of parameters that
 // RFC 9106, section 4, recommends: 3 passes over 64 MiB, 4 lanes. In FIPS 140 mode it is PBKDF2-HMAC-SHA-256 with
-// 600,000 rounds instead. A nil read refuses everything.
+// 600,000 rounds instead, as OWASP's Password Storage Cheat Sheet advises. A nil read refuses everything.
 //
 // The sealed bytes name the whole set by one byte and hold no number that a hostile file could raise or lower:
 // opening takes 64 MiB and a part of a second, once at a time for each Key, and nothing can ask for more. A change

@@ -73,7 +73,7 @@ var advice = [...]string{
 	Malformed:       "it is no key file, or was changed; restore it from a backup",
 	OtherKey:        "the file does not hold this key any more; find out who replaced it, and Load again",
 	ProtectorFailed: "the Protector failed, and the file is as it was; unlock or restore what it needs",
-	Mismatch:        "the Protector gave back what is not the key of this public key; mend it, or restore the file from a backup",
+	Mismatch:        "the Protector gave back another key than the public one; mend it, or restore the file from a backup",
 	Exposed:         "the Protector does not encrypt; configure one that does",
 	BadMaterial:     "this is not one Ed25519 private key as PKCS#8 or OpenSSH PEM",
 	Encrypted:       "the key is encrypted; take its passphrase off in a private place, as with ssh-keygen -p",
