@@ -45,6 +45,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer clear(content)
 	key, err := devicekey.Import(ctx, sealed, content, protector)
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func run(ctx context.Context) error {
 
 	passphrase = "another"
 	_, err = devicekey.Load(ctx, sealed, protector)
-	fmt.Println("a wrong passphrase is refused:", err != nil)
+	fmt.Println("a wrong passphrase is refused:", errors.Is(err, devicekey.WrongPassphrase))
 	return nil
 }
 
