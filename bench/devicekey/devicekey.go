@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package devicekey measures merlon's devicekey beside a key that lies in memory, and beside the encrypted forms in which
-// others keep one on the disk.
+// Package devicekey measures merlon's devicekey beside a key that lies in memory, and beside the encrypted form in
+// which OpenSSH keeps one on the disk.
 package devicekey
 
 import (
