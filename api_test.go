@@ -32,9 +32,7 @@ func TestAPI(t *testing.T) {
 		gone[name] = true
 	}
 	for _, system := range systems {
-		own, _ := list(t, system)
-		require.NotEmpty(t, own)
-		for _, pkg := range own {
+		for _, pkg := range list(t, system) {
 			room := strings.TrimPrefix(pkg.ImportPath, module+"/")
 			name := filepath.Join("api", strings.ReplaceAll(room, "/", ".")+".txt")
 			delete(gone, name)

@@ -61,28 +61,25 @@ var systems = []string{"linux", "darwin", "windows", "freebsd"}
 // TestHouse holds every package against the rules of the house. What it reports is a place and the rule broken there.
 func TestHouse(t *testing.T) {
 	allowed := importPolicy(t)
+	places := map[string][]string{}
 	for _, system := range systems {
-		own, standard := list(t, system)
-		require.NotEmpty(t, own)
-		for _, pkg := range own {
+		for _, pkg := range list(t, system) {
 			room := strings.TrimPrefix(pkg.ImportPath, module+"/")
+			places[system] = append(places[system], room)
 			patterns, known := allowed[room]
 			if !known {
 				t.Errorf("%s: has no line in the import policy", pkg.Dir)
 			}
-			for _, path := range pkg.Imports {
-				if !standard[path] && !permitted(path, patterns) {
-					t.Errorf("%s (%s): imports %s, which its line in the import policy does not name", pkg.Dir, system, path)
-				}
-			}
 			fset := token.NewFileSet()
-			for _, fault := range judge(fset, parse(t, fset, pkg.Dir, pkg.GoFiles)) {
+			built := parse(t, fset, pkg.Dir, pkg.GoFiles)
+			for _, fault := range judge(fset, patterns, built, parse(t, fset, pkg.Dir, pkg.left())) {
 				t.Errorf("%s (%s): %s", fset.Position(fault.pos), system, fault.rule)
 			}
 			if !hasExample(parse(t, fset, pkg.Dir, slices.Concat(pkg.TestGoFiles, pkg.XTestGoFiles))) {
 				t.Errorf("%s (%s): has no Example", pkg.Dir, system)
 			}
 		}
+		require.Equal(t, places[systems[0]], places[system], "a package is on every system (%s)", system)
 	}
 }
 
@@ -91,6 +88,8 @@ func TestHouseRulesBite(t *testing.T) {
 	const doc = "// Package p stops it (finding HIGH-01, CWE-208).\n//\n// # Use\n//\n//\tp.Do()\n//\n// # Guarantees\n//\n// # Not guaranteed\n//\n// # Cost\n"
 	rows := []struct{ name, source, rule string }{
 		{"a sound package", doc + "package p\nvar ErrX = errors.New(\"p: x\")\nvar table = [2]int{1, 2}\nfunc f() int { x := table[0]; x++; return x }", ""},
+		{"a permitted import", doc + "package p\nimport _ \"golang.org/x/sys/unix\"", ""},
+		{"an import that is not in the policy", doc + "package p\nimport _ \"github.com/stretchr/testify/require\"", ruleImport},
 		{"a local variable that hides a package variable", doc + "package p\nvar table int\nfunc f() { table := 1; table = 2; _ = table }", ""},
 		{"no package comment", "package p", ruleDoc},
 		{"no finding in the package comment", strings.Replace(doc, "HIGH-01", "a flaw", 1) + "package p", ruleDoc},
@@ -113,6 +112,8 @@ func TestHouseRulesBite(t *testing.T) {
 		{"copy", doc + "package p\nvar s []int\nfunc f() { copy(s, nil) }", ruleAssigned},
 		{"a range variable", doc + "package p\nvar n int\nfunc f() { for n = range 3 { } }", ruleAssigned},
 		{"an assignment in a func literal at the top", doc + "package p\nvar n int\nvar f = func() { n = 1 }", ruleAssigned},
+		{"another package's variable", doc + "package p\nimport \"net/http\"\nfunc f() { http.DefaultTransport = nil }", ruleAssigned},
+		{"the environment, read at the start", doc + "package p\nimport \"os\"\nvar home = os.Getenv(\"HOME\")", ruleState},
 		{"a mutex", doc + "package p\nimport \"sync\"\nvar mu sync.Mutex", ruleState},
 		{"a lazy value", doc + "package p\nimport \"sync\"\nvar once = sync.OnceValue(f)\nfunc f() int { return 1 }", ruleState},
 		{"an atomic counter in a struct", doc + "package p\nimport \"sync/atomic\"\nvar s struct{ n atomic.Int64 }", ruleState},
@@ -123,7 +124,7 @@ func TestHouseRulesBite(t *testing.T) {
 			file, err := parser.ParseFile(fset, "p.go", row.source, parser.ParseComments)
 			require.NoError(t, err)
 			var got []string
-			for _, fault := range judge(fset, []*ast.File{file}) {
+			for _, fault := range judge(fset, []string{"golang.org/x/sys/..."}, []*ast.File{file}, nil) {
 				got = append(got, fault.rule)
 			}
 			if row.rule == "" {
@@ -133,7 +134,19 @@ func TestHouseRulesBite(t *testing.T) {
 			}
 		})
 	}
+	require.Equal(t, []string{"a_js.go", "b_tagged.go"}, listed{
+		CgoFiles: []string{"a_js.go"}, IgnoredGoFiles: []string{"b_tagged.go", "b_tagged_test.go"},
+	}.left())
+	built := token.NewFileSet()
+	sound, err := parser.ParseFile(built, "p.go", doc+"package p", parser.ParseComments)
+	require.NoError(t, err)
+	ignored, err := parser.ParseFile(built, "p_cgo.go", "package p\nimport \"C\"", parser.ParseComments)
+	require.NoError(t, err)
+	require.Len(t, judge(built, nil, []*ast.File{sound}, []*ast.File{ignored}), 1, "a file that is not built is judged too")
+	require.Len(t, judge(built, nil, []*ast.File{ignored}, []*ast.File{sound}), 2, "but its comment is not the package's")
+
 	require.True(t, permitted("golang.org/x/sys/unix", []string{"golang.org/x/sys/..."}))
+	require.True(t, permitted("net/http", nil))
 	require.False(t, permitted("golang.org/x/sysother", []string{"golang.org/x/sys/..."}))
 	require.False(t, permitted(module+"/privatefile", nil))
 	require.True(t, permitted(module+"/privatefile", []string{"privatefile"}))
@@ -186,11 +199,12 @@ func TestLicenceLines(t *testing.T) {
 
 const (
 	ruleDoc      = "the package comment names attack, finding and CWE, then has # Use with code, # Guarantees, # Not guaranteed, # Cost, in this order"
+	ruleImport   = "a package imports the standard library and what its line in the import policy names"
 	ruleInit     = "no init: importing a package must do nothing"
 	ruleCgo      = "no import \"C\": a package must build wherever Go does"
 	ruleExported = "an exported variable is an error made by errors.New: anything else can be changed by anyone"
 	ruleAssigned = "a package variable keeps the value it was declared with"
-	ruleState    = "no state at package level: put it in the type, where a caller can see and own it"
+	ruleState    = "no state at package level, nor what the process has: put it in the type, where a caller can see and own it"
 )
 
 type fault struct {
@@ -204,33 +218,42 @@ var (
 	parts   = regexp.MustCompile(`(?s)\n# Use\n.*\n\t.*\n# Guarantees\n.*\n# Not guaranteed\n.*\n# Cost\n`)
 )
 
-// judge holds one package's files against the rules that can be seen in the source. Identifiers are resolved by the
+// judge holds one package's files against the rules that can be seen in the source: those that are built on a system,
+// and those that are left out there, because they need cgo, a tag or another system. Identifiers are resolved by the
 // type checker without its imports, which is enough to tell a package variable from what hides it.
-func judge(fset *token.FileSet, files []*ast.File) []fault {
+func judge(fset *token.FileSet, imports []string, built, left []*ast.File) []fault {
 	var faults []fault
 	report := func(pos token.Pos, rule string) { faults = append(faults, fault{pos, rule}) }
 
 	var doc string
-	for _, file := range files {
+	for _, file := range built {
 		doc += file.Doc.Text()
 	}
 	attack, _, _ := strings.Cut(doc, "\n# Use\n")
 	if !finding.MatchString(attack) || !cwe.MatchString(attack) || !parts.MatchString(doc) {
-		report(files[0].Package, ruleDoc)
+		report(built[0].Package, ruleDoc)
 	}
+
+	files := slices.Concat(built, left)
 
 	info := types.Info{Uses: map[*ast.Ident]types.Object{}}
 	checker := types.Config{Importer: noImports{}, Error: func(error) {}}
 	pkg, _ := checker.Check("p", fset, files, &info) // the missing imports are errors, and expected
-	ours := func(x ast.Expr) bool {
-		id := root(x)
-		v, ok := info.Uses[id].(*types.Var)
-		return ok && v.Parent() == pkg.Scope()
+	shared := func(x ast.Expr) bool {
+		switch object := info.Uses[root(x)].(type) {
+		case *types.Var:
+			return object.Parent() == pkg.Scope()
+		case *types.PkgName: // of another package
+			return true
+		}
+		return false
 	}
 	for _, file := range files {
 		for _, spec := range file.Imports {
-			if spec.Path.Value == `"C"` {
+			if path, _ := strconv.Unquote(spec.Path.Value); path == "C" {
 				report(spec.Pos(), ruleCgo)
+			} else if !permitted(path, imports) {
+				report(spec.Pos(), ruleImport)
 			}
 		}
 		for _, decl := range file.Decls {
@@ -249,7 +272,7 @@ func judge(fset *token.FileSet, files []*ast.File) []fault {
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			for _, x := range written(n) {
-				if ours(x) {
+				if shared(x) {
 					report(x.Pos(), ruleAssigned)
 				}
 			}
@@ -265,7 +288,7 @@ func judgeVariable(spec *ast.ValueSpec, report func(token.Pos, string)) {
 			report(name.Pos(), ruleExported)
 		}
 	}
-	if slices.ContainsFunc(append(slices.Clone(spec.Values), spec.Type), mentionsSync) {
+	if slices.ContainsFunc(append(slices.Clone(spec.Values), spec.Type), holdsState) {
 		report(spec.Pos(), ruleState)
 	}
 }
@@ -322,14 +345,19 @@ func calls(x ast.Expr, name string) bool {
 	return ok && types.ExprString(call.Fun) == name
 }
 
-// mentionsSync tells whether a type or an initial value, func literals aside, holds something of sync or sync/atomic.
-func mentionsSync(x ast.Expr) bool {
+// holdsState tells whether a type or an initial value, func literals aside, holds something of sync or sync/atomic, or
+// what the process was started with.
+func holdsState(x ast.Expr) bool {
 	found := false
 	if x != nil {
 		ast.Inspect(x, func(n ast.Node) bool {
 			if sel, ok := n.(*ast.SelectorExpr); ok {
-				name := types.ExprString(sel.X)
-				found = found || name == "sync" || name == "atomic"
+				switch types.ExprString(sel.X) {
+				case "sync", "atomic":
+					found = true
+				case "os":
+					found = found || slices.Contains([]string{"Args", "Environ", "Getenv", "LookupEnv"}, sel.Sel.Name)
+				}
 			}
 			_, literal := n.(*ast.FuncLit)
 			return !literal
@@ -363,7 +391,11 @@ func importPolicy(t *testing.T) map[string][]string {
 	return policy
 }
 
+// permitted also holds for the standard library, whose paths are those without a dot in their first part.
 func permitted(path string, patterns []string) bool {
+	if first, _, _ := strings.Cut(path, "/"); !strings.Contains(first, ".") {
+		return true
+	}
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		prefix, tree := strings.CutSuffix(pattern, "...")
 		return path == pattern || path == module+"/"+pattern || tree && strings.HasPrefix(path, prefix)
@@ -372,26 +404,31 @@ func permitted(path string, patterns []string) bool {
 
 // listed is the part of `go list -json` that is read here.
 type listed struct {
-	Dir, ImportPath                             string
-	Standard                                    bool
-	GoFiles, TestGoFiles, XTestGoFiles, Imports []string
+	Dir, ImportPath                   string
+	GoFiles, CgoFiles, IgnoredGoFiles []string
+	TestGoFiles, XTestGoFiles         []string
 }
 
-// list gives the packages of the house as they are on one system, and which imports are the standard library's.
-func list(t *testing.T, system string) (own []listed, standard map[string]bool) {
-	standard = map[string]bool{"C": true} // has a rule of its own
-	decoder := json.NewDecoder(bytes.NewReader(run(t, system, "go", "list", "-deps", "-json", "./...")))
+// left names the files, tests aside, that are not built on the system that was asked for.
+func (l listed) left() []string {
+	return slices.DeleteFunc(slices.Concat(l.CgoFiles, l.IgnoredGoFiles), func(name string) bool {
+		return strings.HasSuffix(name, "_test.go")
+	})
+}
+
+// list gives the packages of the house as they are on one system.
+func list(t *testing.T, system string) []listed {
+	var own []listed
+	decoder := json.NewDecoder(bytes.NewReader(run(t, system, "go", "list", "-json", "./...")))
 	for {
 		var pkg listed
 		err := decoder.Decode(&pkg)
 		if errors.Is(err, io.EOF) {
-			return own, standard
+			require.NotEmpty(t, own)
+			return own
 		}
 		require.NoError(t, err)
-		if pkg.Standard {
-			standard[pkg.ImportPath] = true
-		}
-		if strings.HasPrefix(pkg.ImportPath, module+"/") {
+		if len(pkg.GoFiles) > 0 { // the root has tests alone
 			own = append(own, pkg)
 		}
 	}
