@@ -349,6 +349,16 @@ func TestConfig(t *testing.T) {
 		require.Error(t, err, field)
 		require.True(t, strings.HasPrefix(err.Error(), "envallow: Config."+strings.Fields(field)[0]+":"), "%s: %v", field, err)
 	}
+	clean := envallow.Config{Check: map[string]func(string) error{"PATH": func(v string) error {
+		if v != "/bin" {
+			return errors.New(v)
+		}
+		return nil
+	}}}
+	require.Equal(t, []string{"PATH=/bin"}, policy(t, clean).Filter([]string{"PATH=.:/bin"}), "Check sees what is passed on")
+	_, both := policy(t, clean).Overlay(nil, map[string]string{"LD_PRELOAD": "x", "PATH": "/x"})
+	require.ErrorIs(t, both, envallow.Hijack)
+	require.ErrorIs(t, both, envallow.Protected, "the second too")
 	_, err := envallow.New(envallow.Config{Mode: 9, Keep: []string{""}, Drop: []string{""}})
 	require.Len(t, err.(interface{ Unwrap() []error }).Unwrap(), 3, "all of them")
 
@@ -527,6 +537,8 @@ func TestWindows(t *testing.T) {
 	out, err := p.Overlay([]string{"Lang=C"}, map[string]string{"LANG": "D"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"LANG=D"}, out)
+	_, err = p.Overlay(nil, map[string]string{"Aa": "1", "aA": "2"})
+	require.ErrorIs(t, err, envallow.Conflict)
 	_, err = p.Overlay(nil, map[string]string{"A": "1", "a": "2"})
 	require.ErrorIs(t, err, envallow.Conflict)
 }
