@@ -15,11 +15,12 @@ import (
 	"github.com/merlon-go/merlon/privatefile"
 )
 
-// withoutSync runs do on a thread where fsync fails: of one descriptor only, or of all if only is negative.
-func withoutSync(t *testing.T, only int, do func()) {
+// answering runs do on a thread where a system call is not made but answered, 0 being success: for one descriptor
+// only, or for all if only is negative.
+func answering(t *testing.T, call uint32, answer unix.Errno, only int, do func()) {
 	t.Helper()
 	const number, low = 0, 16 // in struct seccomp_data, as little-endian machines have it
-	refuse := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EIO)}
+	refuse := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(answer)}
 	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
 	load := func(at uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
@@ -27,9 +28,9 @@ func withoutSync(t *testing.T, only int, do func()) {
 	equal := func(k, otherwise uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jf: uint8(otherwise)}
 	}
-	filter := []unix.SockFilter{load(number), equal(unix.SYS_FSYNC, 1), refuse, allow}
+	filter := []unix.SockFilter{load(number), equal(call, 1), refuse, allow}
 	if only >= 0 {
-		filter = []unix.SockFilter{load(number), equal(unix.SYS_FSYNC, 3), load(low), equal(uint32(only), 1), refuse, allow}
+		filter = []unix.SockFilter{load(number), equal(call, 3), load(low), equal(uint32(only), 1), refuse, allow}
 	}
 	var failed error
 	done := make(chan struct{})
@@ -74,7 +75,7 @@ func TestDiskThatCannotSync(t *testing.T) {
 			if op.old != "" {
 				put(t, path, op.old, 0o644)
 			}
-			withoutSync(t, -1, func() {
+			answering(t, unix.SYS_FSYNC, unix.EIO, -1, func() {
 				err := op.do(path)
 				require.ErrorIs(t, err, syscall.EIO)
 				require.ErrorIs(t, err, privatefile.Failed)
@@ -92,7 +93,7 @@ func TestDiskThatCannotSync(t *testing.T) {
 			if op.old != "" {
 				put(t, path, op.old, 0o644)
 			}
-			withoutSync(t, nextFD(t), func() {
+			answering(t, unix.SYS_FSYNC, unix.EIO, nextFD(t), func() {
 				err := op.do(path)
 				require.ErrorIs(t, err, syscall.EIO)
 				require.ErrorIs(t, err, privatefile.NotDurable)
@@ -103,7 +104,7 @@ func TestDiskThatCannotSync(t *testing.T) {
 	}
 	t.Run("append, folder", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "log")
-		withoutSync(t, -1, func() {
+		answering(t, unix.SYS_FSYNC, unix.EIO, -1, func() {
 			f, _, err := privatefile.OpenAppend(path, privatefile.Config{})
 			require.ErrorIs(t, err, privatefile.NotDurable)
 			require.Nil(t, f)
@@ -112,4 +113,29 @@ func TestDiskThatCannotSync(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, f.Close())
 	})
+}
+
+// A file system that says yes to chmod and keeps no modes, as some shared folders do.
+func TestChmodThatIsIgnored(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	put(t, path, content, 0o644)
+	umask(t, 0o377)
+	answering(t, unix.SYS_FCHMOD, 0, -1, func() {
+		data, r, err := privatefile.Read(path, privatefile.Config{})
+		require.ErrorIs(t, err, privatefile.Unrepaired)
+		require.False(t, r.Repaired)
+		require.Nil(t, data)
+		require.ErrorIs(t, privatefile.Write(path, nil, privatefile.Config{}), privatefile.Unrepaired)
+		require.ErrorIs(t, privatefile.Create(path+"2", nil, privatefile.Config{}), privatefile.Unrepaired)
+		f, _, err := privatefile.OpenAppend(path+"3", privatefile.Config{})
+		require.ErrorIs(t, err, privatefile.Unrepaired)
+		require.Nil(t, f)
+		f, r, err = privatefile.OpenAppend(path+"4", privatefile.Config{OnLoose: privatefile.Warn})
+		require.NoError(t, err)
+		require.Len(t, r.Warnings, 1)
+		require.NoError(t, f.Close())
+	})
+	require.Empty(t, temps(t, dir))
+	want(t, path, content, 0o644)
 }
