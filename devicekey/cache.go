@@ -77,13 +77,7 @@ func (c *cache) keep(private ed25519.PrivateKey, epoch uint64) {
 	}
 	kept := bytes.Clone(private)
 	c.private = func() ed25519.PrivateKey { return kept }
-	c.timer = time.AfterFunc(c.period, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.epoch == epoch { // else this timer was stopped too late
-			c.drop()
-		}
-	})
+	c.timer = time.AfterFunc(c.period, c.forget)
 }
 
 // use says whether there was a key to use.
