@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -32,7 +31,7 @@ import (
 //
 // To change the passphrase, Load from the old Source and Store to a new one around the same inner source.
 func Passphrase(read func(context.Context) ([]byte, error), inner Source) Source {
-	return &passphrase{read, inner, new(unlocked)}
+	return &passphrase{read, inner, &unlocked{gate: new(gate)}}
 }
 
 type passphrase struct {
@@ -41,9 +40,10 @@ type passphrase struct {
 	known *unlocked
 }
 
-// unlocked is what remains of a passphrase that was right: the key for one salt, which later writes keep.
+// unlocked is what remains of a passphrase that was right: the key for one salt, which later writes keep. The gate lets
+// one call at a time use it, and nobody wait longer than he wants for a human.
 type unlocked struct {
-	mu     sync.Mutex
+	gate   *gate
 	params string // as in the sealed text, the salt included; empty: none was asked for yet
 	key    []byte
 	right  bool // it opened what is stored
@@ -85,26 +85,33 @@ func (p *passphrase) Load(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, &fault{kind: ErrCorrupt, text: "nothing that a passphrase sealed"}
 	}
-	p.known.mu.Lock()
-	defer p.known.mu.Unlock()
-	key := p.known.key
-	if p.known.params != lines[0] {
-		if p.known.right { // nobody is there to be asked again, and what triggers a reload comes from a file
-			return nil, &fault{kind: ErrLocked, text: "the passphrase was changed since this program started; restart it"}
+	return p.alone(ctx, func(ctx context.Context) ([]byte, error) {
+		key := p.known.key
+		if p.known.params != lines[0] {
+			if p.known.right { // nobody is there to be asked again, and what triggers a reload comes from a file
+				return nil, &fault{kind: ErrLocked, text: "the passphrase was changed since this program started; restart it"}
+			}
+			asked, err := p.derive(ctx, derive)
+			if err != nil {
+				return nil, err
+			}
+			key = asked
 		}
-		if key, err = p.derive(ctx, derive); err != nil {
-			return nil, err
+		if subtle.ConstantTimeCompare([]byte(checkValue(key)), []byte(lines[1])) != 1 {
+			return nil, &fault{kind: ErrDenied, text: "the passphrase is wrong"}
 		}
-	}
-	if subtle.ConstantTimeCompare([]byte(checkValue(key)), []byte(lines[1])) != 1 {
-		return nil, &fault{kind: ErrDenied, text: "the passphrase is wrong"}
-	}
-	data, err := aead(key).Open(nil, nil, sealed, []byte(lines[0]))
-	if err != nil {
-		return nil, &fault{kind: ErrCorrupt, text: "the passphrase is right, and what it sealed was altered"}
-	}
-	p.known.params, p.known.key, p.known.right = lines[0], key, true
-	return data, nil
+		data, err := aead(key).Open(nil, nil, sealed, []byte(lines[0]))
+		if err != nil {
+			return nil, &fault{kind: ErrCorrupt, text: "the passphrase is right, and what it sealed was altered"}
+		}
+		p.known.params, p.known.key, p.known.right = lines[0], key, true
+		return data, nil
+	})
+}
+
+// alone makes the call without the lock of Config.Dir, which a prompt that nobody answers need not keep: it writes nothing.
+func (p *passphrase) alone(ctx context.Context, call func(context.Context) ([]byte, error)) ([]byte, error) {
+	return p.known.gate.through(holding(ctx, nil), 0, call)
 }
 
 func (p *passphrase) Store(ctx context.Context, data []byte) error {
@@ -127,23 +134,23 @@ func (p *passphrase) seal(ctx context.Context, data []byte) ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	p.known.mu.Lock()
-	defer p.known.mu.Unlock()
-	if p.known.params == "" {
-		params := newParams()
-		derive, err := parseParams(params)
-		if err != nil {
-			return nil, err // unreachable: these are our own
+	return p.alone(ctx, func(ctx context.Context) ([]byte, error) {
+		if p.known.params == "" {
+			params := newParams()
+			derive, err := parseParams(params)
+			if err != nil {
+				return nil, err // unreachable: these are our own
+			}
+			key, err := p.derive(ctx, derive)
+			if err != nil {
+				return nil, err
+			}
+			p.known.params, p.known.key = params, key
 		}
-		key, err := p.derive(ctx, derive)
-		if err != nil {
-			return nil, err
-		}
-		p.known.params, p.known.key = params, key
-	}
-	// One salt and so one key for the life of the passphrase: nonces are random, and nobody rotates 2^32 times.
-	sealed := aead(p.known.key).Seal(nil, nil, data, []byte(p.known.params))
-	return frame("passphrase", []string{p.known.params, checkValue(p.known.key), base64.RawStdEncoding.EncodeToString(sealed)}), nil
+		// One salt and so one key for the life of the passphrase: nonces are random, and nobody rotates 2^32 times.
+		sealed := aead(p.known.key).Seal(nil, nil, data, []byte(p.known.params))
+		return frame("passphrase", []string{p.known.params, checkValue(p.known.key), base64.RawStdEncoding.EncodeToString(sealed)}), nil
+	})
 }
 
 func (p *passphrase) derive(ctx context.Context, derive func([]byte) []byte) ([]byte, error) {

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,6 +111,31 @@ func TestHumansHaveLongerThanTheTimeoutAndNotThanTheContext(t *testing.T) {
 	c.Sources = []masterkey.Source{masterkey.Passphrase(slow, h.file())}
 	_, err = masterkey.Open(ctx, c)
 	require.ErrorIs(t, err, masterkey.ErrUnavailable)
+}
+
+// TestHumanWhoDoesNotAnswer: reading from a terminal cannot be interrupted, and neither ignores nor holds up the rest.
+func TestHumanWhoDoesNotAnswer(t *testing.T) {
+	h := newHome(t)
+	var prompts atomic.Int64
+	typed := make(chan []byte)
+	source := masterkey.Passphrase(func(context.Context) ([]byte, error) { prompts.Add(1); return <-typed, nil }, h.file())
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		start := time.Now()
+		_, err := masterkey.Open(ctx, h.config(source))
+		cancel()
+		require.ErrorIs(t, err, masterkey.ErrUnavailable)
+		require.NotErrorIs(t, err, masterkey.ErrNotFound)
+		require.Less(t, time.Since(start), time.Second)
+	}
+	require.EqualValues(t, 1, prompts.Load(), "one prompt, however often it is tried")
+	other := newHome(t)
+	other.state = h.state
+	other.open(t) // Dir is not locked meanwhile
+
+	phrase := []byte("at last")
+	typed <- phrase
+	require.Eventually(t, func() bool { return bytes.Equal(phrase, make([]byte, len(phrase))) }, 5*time.Second, 10*time.Millisecond)
 }
 
 func TestPassphraseIsCleared(t *testing.T) {
