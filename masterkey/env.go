@@ -32,7 +32,11 @@ func (e env) Load(context.Context) ([]byte, error) {
 	if e.get == nil || e.name == "" {
 		return nil, &fault{kind: ErrUnavailable, text: "Env needs a get function and a name"}
 	}
-	return givenKey([]byte(e.get(e.name)))
+	text := e.get(e.name)
+	if text == "" {
+		return nil, ErrNotFound
+	}
+	return givenKey([]byte(text))
 }
 
 func (e env) Store(context.Context, []byte) error { return readOnly() }
@@ -71,9 +75,6 @@ func (c credential) Load(context.Context) ([]byte, error) {
 	if len(data) == keySize {
 		return givenRing(data)
 	}
-	if len(data) == 0 { // the file is there, so this is no absence
-		return nil, &fault{kind: ErrCorrupt, text: "the credential is empty"}
-	}
 	return givenKey(data)
 }
 
@@ -83,12 +84,9 @@ func readOnly() error {
 	return &fault{kind: ErrReadOnly, text: "the key is set outside this program, and is changed there"}
 }
 
-// givenKey takes a key as people write it. Nothing, also nothing but blanks, is no key.
+// givenKey takes a key as people write it. Something is there, so whatever it is, it is no absence.
 func givenKey(text []byte) ([]byte, error) {
 	s := strings.TrimSpace(string(text))
-	if s == "" {
-		return nil, ErrNotFound
-	}
 	secret, err := hex.DecodeString(s)
 	if len(s) != 2*keySize || err != nil {
 		plain := strings.TrimRight(strings.NewReplacer("+", "-", "/", "_").Replace(s), "=")

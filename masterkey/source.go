@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -127,6 +129,9 @@ type bounded struct {
 
 func (b *bounded) Name() string { return b.source.Name() }
 
+// Format prints the name: fmt would show what a Source keeps in its fields in spite of that one's own methods.
+func (b *bounded) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, b.Name()) }
+
 func (b *bounded) Load(ctx context.Context) ([]byte, error) {
 	return b.gate.through(ctx, b.limit, b.source.Load)
 }
@@ -186,6 +191,11 @@ func (g *gate) through(ctx context.Context, limit time.Duration, call func(conte
 	go func() {
 		defer held.release()
 		defer g.leave(mine)
+		defer func() {
+			if p := recover(); p != nil { // nobody else can: this goroutine is ours
+				done <- answer{err: panicked(p)}
+			}
+		}()
 		data, err := call(ctx)
 		done <- answer{data, err}
 	}()
@@ -206,6 +216,15 @@ func (g *gate) through(ctx context.Context, limit time.Duration, call func(conte
 		return nil, late(ctx)
 	}
 	return a.data, a.err
+}
+
+// panicked shows the runtime's own words, which hold no key, and of any other value the type.
+func panicked(p any) error {
+	f := &fault{kind: ErrUnavailable, text: fmt.Sprintf("it panicked with a %T", p)}
+	if err, ok := p.(runtime.Error); ok {
+		f.cause = err
+	}
+	return f
 }
 
 // grace is what a call may take to notice that its context has ended.

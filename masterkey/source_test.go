@@ -195,7 +195,7 @@ func TestGivenKeys(t *testing.T) {
 		{"base64url, no padding", base64.RawURLEncoding.EncodeToString(key), nil, false},
 		{"blanks around it, as files end", " " + hex.EncodeToString(key) + "\r\n", nil, false},
 		{"unset", "", masterkey.ErrNotFound, false},
-		{"blank", " \n", masterkey.ErrNotFound, false},
+		{"blank", " \n", masterkey.ErrCorrupt, false},
 		{"31 bytes in hex", hex.EncodeToString(key[:31]), masterkey.ErrCorrupt, false},
 		{"33 bytes in hex", hex.EncodeToString(append(odd, 1)), masterkey.ErrCorrupt, false},
 		{"31 bytes in base64", base64.StdEncoding.EncodeToString(key[:31]), masterkey.ErrCorrupt, false},
@@ -283,6 +283,33 @@ func TestNilDependenciesRefuse(t *testing.T) {
 		require.NotErrorIs(t, err, masterkey.ErrNotFound)
 	}
 	require.Nil(t, masterkey.Bounded(nil))
+}
+
+// panics is a Source that does, with a nil dereference where no value is given.
+func panics(value any) *memory {
+	return &memory{wait: func(context.Context, string) {
+		if value == nil {
+			value = *(*any)(nil)
+		}
+		panic(value)
+	}}
+}
+
+// TestPanics: the calls run in goroutines of the package, where no other code could recover.
+func TestPanics(t *testing.T) {
+	stored := string(ringOf(0, pattern(1)))
+	wrapper := pad{encrypt: func([]byte) ([]byte, error) { panic(stored) }}
+	for _, s := range []masterkey.Source{panics(stored), masterkey.Wrapped(wrapper, &memory{})} {
+		c := newHome(t).config(s)
+		for range 2 { // the source and Dir are free again
+			_, err := masterkey.Open(t.Context(), c)
+			require.ErrorIs(t, err, masterkey.ErrUnavailable)
+			require.NotErrorIs(t, err, masterkey.ErrNotFound)
+			requireNoKey(t, fmt.Sprintf("%v %+v %#v", err, err, err), pattern(1))
+		}
+	}
+	_, err := masterkey.Bounded(panics(nil)).Load(t.Context())
+	require.ErrorContains(t, err, "nil pointer", "whoever wrote the source needs to know")
 }
 
 // pad is a Wrapper that anybody could read, with faults.

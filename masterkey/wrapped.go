@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"time"
 )
 
@@ -31,6 +33,9 @@ type wrapped struct {
 }
 
 func (w *wrapped) Name() string { return "wrapped+" + nameOf(w.inner) }
+
+// Format prints the name, because a Wrapper may hold its key in its fields.
+func (w *wrapped) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, w.Name()) }
 
 func (w *wrapped) Load(ctx context.Context) ([]byte, error) {
 	if w.wrapper == nil || w.inner == nil {
