@@ -14,7 +14,8 @@ const (
 	KeyGenerated
 	// KeyMoved: the keys that Dir knows are now in Source, and no longer where they were.
 	KeyMoved
-	// SourceFailed: Source gave no key; Err says why.
+	// SourceFailed: Source cannot say whether it has a key, or no longer has the one that Dir knows; Err says why. A
+	// source that never had one does not fail.
 	SourceFailed
 	// KeyStaged, KeyPromoted, KeyRetired: this Manager took that step of a rotation.
 	KeyStaged

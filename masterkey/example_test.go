@@ -62,7 +62,6 @@ func ExampleOpen() {
 	_, err := masterkey.Open(context.Background(), config)
 	fmt.Println(errors.Is(err, masterkey.ErrNotFound))
 	// Output:
-	// source-failed
 	// key-generated
 	// 16 32 <nil>
 	// key-found

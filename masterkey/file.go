@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/merlon-go/merlon/privatefile"
 )
@@ -36,6 +37,9 @@ func (f file) Name() string { return "file:" + f.path() }
 func (f file) check() error {
 	if f.dir == "" || f.name == "." || f.name == ".." || filepath.Base(f.name) != f.name {
 		return &fault{kind: ErrDenied, text: "File needs a folder and the plain name of a file in it"}
+	}
+	if strings.EqualFold(f.name, stateName) || strings.EqualFold(f.name, lockName) { // in Config.Dir it would be overwritten
+		return &fault{kind: ErrDenied, text: "the name is that of a file of Config.Dir; give the key file another"}
 	}
 	return nil
 }

@@ -24,9 +24,24 @@ type marker struct {
 	ids             []string
 }
 
-func markerPath(dir string) string { return filepath.Join(dir, "masterkey.state") }
+const (
+	stateName = "masterkey.state"
+	lockName  = "masterkey.lock"
+	// maxName keeps the state file below maxStored, though a byte may take four letters in it.
+	maxName = 3 << 10
+)
+
+func markerPath(dir string) string { return filepath.Join(dir, stateName) }
 
 func markerOf(source string, r *ring) *marker { return &marker{source, r.primaryID(), r.ids()} }
+
+// home is empty as long as Dir knows no key.
+func (m *marker) home() string {
+	if m == nil {
+		return ""
+	}
+	return m.source
+}
 
 func (m *marker) equal(n *marker) bool {
 	return m != nil && n != nil && bytes.Equal(m.encode(), n.encode())
@@ -99,7 +114,7 @@ func acquire(ctx context.Context, dir string, limit time.Duration) (*lock, error
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, timeout(limit))
 	defer cancel()
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		l, err := tryLock(filepath.Join(dir, "masterkey.lock"))
+		l, err := tryLock(filepath.Join(dir, lockName))
 		if err != nil {
 			return nil, fmt.Errorf("masterkey: Config.Dir: %w", err)
 		}

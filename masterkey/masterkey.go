@@ -80,8 +80,10 @@ import (
 
 // Config says where keys come from. Dir and Sources are needed; every other zero value is a default or off.
 type Config struct {
-	// Dir is the service's state folder; a missing one is made, mode 0700. In it are masterkey.state, which says where
-	// the keys are and names their ids, and masterkey.lock. Both hold no secret and belong into the backup with the data.
+	// Dir is the service's state folder; a missing one is made, mode 0700. Give an absolute path: a relative one is
+	// another folder, and so a first start, when the program starts from elsewhere. In it are masterkey.state, which says
+	// where the keys are and names their ids, and masterkey.lock. Both hold no secret and belong into the backup with the
+	// data.
 	Dir string
 	// Sources are asked in this order until one has a key. A new key goes to the first that can store. A longer list is
 	// weaker: any of them may bring the first key.
@@ -112,7 +114,9 @@ func (c Config) validate() error {
 	for i, s := range c.Sources {
 		if s == nil {
 			errs = append(errs, fmt.Errorf("masterkey: Config.Sources[%d] is nil", i))
-		} else if name := s.Name(); seen[name] {
+		} else if name := s.Name(); name == "" || len(name) > maxName {
+			errs = append(errs, fmt.Errorf("masterkey: Config.Sources[%d] has a name of %d bytes; 1 to %d can be remembered", i, len(name), maxName))
+		} else if seen[name] {
 			errs = append(errs, fmt.Errorf("masterkey: Config.Sources[%d] has the same name as another: %q", i, name))
 		} else {
 			seen[name] = true
@@ -145,14 +149,15 @@ type Manager struct {
 	pace    sync.Mutex    // held while an unknown id waits for its turn to reload
 	reloads atomic.Uint64 // counts reloads begun for unknown ids
 	last    time.Time     // when the last of them began; guarded by pace
+	failed  error         // what it met; guarded by pace
 }
 
 // A view is what a Manager knew at one time. It does not change.
 type view struct {
 	ring   *ring
-	marker []byte // the state file as it was
-	at     time.Time
-	err    error // the primary key is not certain
+	marker []byte    // the state file as it was
+	at     time.Time // no later than it was read
+	err    error     // the primary key is not certain
 }
 
 const (
@@ -177,16 +182,18 @@ func Open(ctx context.Context, c Config) (*Manager, error) {
 	}
 	m := &Manager{dir: c.Dir, timeout: c.Timeout, onEvent: c.OnEvent}
 
-	// The usual start finds everything as it was left, and takes no lock.
+	// The usual start finds everything as it was left, and takes no lock. It may have waited for a source or a human, so
+	// what it found is as old as its beginning.
+	begun := time.Now()
 	f, err := m.find(ctx, sources)
 	if err != nil && !f.absent {
-		m.emitFailures(f.failed)
+		m.emitFailures(f.failed, f.marker.home())
 		return nil, err
 	}
 	if err == nil && f.marker.equal(markerOf(f.source.Name(), f.ring)) {
-		m.emitFailures(f.failed)
+		m.emitFailures(f.failed, f.marker.home())
 		m.emit(KeyFound, f.source, f.ring.primaryID())
-		return m.settle(f.source, f.ring, f.raw), nil
+		return m.settle(f.source, f.ring, f.raw, begun), nil
 	}
 
 	l, err := acquire(ctx, c.Dir, c.Timeout)
@@ -197,7 +204,7 @@ func Open(ctx context.Context, c Config) (*Manager, error) {
 	ctx = holding(ctx, l)
 	kind := KeyFound
 	f, err = m.find(ctx, sources)
-	m.emitFailures(f.failed)
+	m.emitFailures(f.failed, f.marker.home())
 	if f.absent {
 		kind = KeyGenerated
 		f.source, f.ring, err = generate(ctx, c, sources)
@@ -212,12 +219,12 @@ func Open(ctx context.Context, c Config) (*Manager, error) {
 		return nil, err
 	}
 	m.emit(kind, f.source, f.ring.primaryID())
-	return m.settle(f.source, f.ring, raw), nil
+	return m.settle(f.source, f.ring, raw, time.Now()), nil
 }
 
-func (m *Manager) settle(home Source, r *ring, raw []byte) *Manager {
+func (m *Manager) settle(home Source, r *ring, raw []byte, at time.Time) *Manager {
 	m.home = home
-	m.now.Store(&view{ring: r, marker: raw, at: time.Now()})
+	m.now.Store(&view{ring: r, marker: raw, at: at})
 	return m
 }
 
@@ -245,7 +252,7 @@ func (m *Manager) find(ctx context.Context, sources []Source) (f finding, err er
 			return f, nil
 		}
 		f.failed = append(f.failed, fault)
-		if ctx.Err() != nil || f.marker != nil && f.marker.source == s.Name() && fault.kind != ErrNotFound {
+		if ctx.Err() != nil || f.marker.home() == s.Name() && fault.kind != ErrNotFound {
 			return f, f.failed
 		}
 	}
@@ -422,16 +429,17 @@ func (m *Manager) reloadPaced(begun uint64) (*view, error) {
 	m.pace.Lock()
 	defer m.pace.Unlock()
 	if m.reloads.Load() != begun {
-		v := m.now.Load()
-		return v, v.err
+		return m.now.Load(), m.failed
 	}
 	time.Sleep(time.Until(m.last.Add(reloadEvery)))
 	m.last = time.Now()
 	m.reloads.Add(1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v := m.reload(context.Background())
-	return v, v.err
+	// A failure is the caller's alone. PrimaryKey fails only if the state file says that there is something new, or
+	// whoever writes an unknown id could stop a service whose keychain is locked by now.
+	m.failed = m.reload(context.Background())
+	return m.now.Load(), m.failed
 }
 
 // current is the view whose primary key may be used now.
@@ -445,38 +453,44 @@ func (m *Manager) current() (*view, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if v = m.now.Load(); time.Since(v.at) < freshness {
-		return v, v.err
-	}
-	_, raw, err := readMarker(m.dir)
-	switch {
-	case err != nil || raw == nil:
-		if err == nil {
+	for {
+		if v = m.now.Load(); time.Since(v.at) < freshness {
+			return v, v.err
+		}
+		begun := time.Now()
+		_, raw, err := readMarker(m.dir)
+		if err == nil && raw == nil {
 			err = fmt.Errorf("masterkey: %s is gone; it cannot be told which key is the primary one", markerPath(m.dir))
 		}
-		v = &view{v.ring, v.marker, time.Now(), err}
-	case v.err == nil && bytes.Equal(raw, v.marker):
-		v = &view{v.ring, raw, time.Now(), nil}
-	default:
-		v = m.reload(context.Background())
-		return v, v.err
+		if err == nil && v.err == nil && bytes.Equal(raw, v.marker) {
+			v = &view{v.ring, raw, begun, nil}
+			m.now.Store(v)
+			return v, nil
+		}
+		if err == nil {
+			err = m.reload(context.Background())
+		}
+		if err != nil { // the keys at hand stay, for LookupKey
+			v = &view{v.ring, v.marker, time.Now(), err}
+			m.now.Store(v)
+			return v, err
+		}
+		// The source may have been slow, and its answer old by now: the state file tells.
 	}
-	m.now.Store(v)
-	return v, v.err
 }
 
-// reload makes a new view. If that fails the keys at hand stay, and the view says why they may be old.
-func (m *Manager) reload(ctx context.Context) *view {
-	old := m.now.Load()
+// reload makes a new view, unless it fails.
+func (m *Manager) reload(ctx context.Context) error {
+	begun := time.Now()
 	r, raw, err := m.fetch(ctx)
-	v := &view{r, raw, time.Now(), nil}
 	if err != nil {
-		v = &view{old.ring, old.marker, time.Now(), err}
-	} else if !bytes.Equal(r.encode(), old.ring.encode()) {
+		return err
+	}
+	if !bytes.Equal(r.encode(), m.now.Load().ring.encode()) {
 		m.emit(KeysReloaded, m.home, r.primaryID())
 	}
-	m.now.Store(v)
-	return v
+	m.now.Store(&view{r, raw, begun, nil})
+	return nil
 }
 
 // fetch reads the state file and then the keys, in this order: keys that are newer than the state are noticed again.
@@ -487,7 +501,7 @@ func (m *Manager) fetch(ctx context.Context) (*ring, []byte, error) {
 	}
 	r, failed := load(ctx, m.home)
 	if failed != nil {
-		m.emitFailures(faults{failed})
+		m.emitFailures(faults{failed}, m.home.Name())
 		return nil, nil, failed
 	}
 	return r, raw, mark.admits(m.home.Name(), r)
@@ -512,9 +526,10 @@ func (m *Manager) emit(kind EventKind, s Source, id string) {
 	}
 }
 
-func (m *Manager) emitFailures(failed faults) {
+// emitFailures leaves out the sources that have no key and need none, since it is at home.
+func (m *Manager) emitFailures(failed faults, home string) {
 	for _, f := range failed {
-		if m.onEvent != nil {
+		if m.onEvent != nil && (f.kind != ErrNotFound || f.source == home) {
 			m.onEvent(Event{Kind: SourceFailed, Source: f.source, Err: f})
 		}
 	}

@@ -124,6 +124,8 @@ func TestConfigIsRefused(t *testing.T) {
 		"Sources":    func(c *masterkey.Config) { c.Sources = nil },
 		"Sources[1]": func(c *masterkey.Config) { c.Sources = append(c.Sources, nil) },
 		"same name":  func(c *masterkey.Config) { c.Sources = append(c.Sources, c.Sources[0]) },
+		"of 0 bytes": func(c *masterkey.Config) { c.Sources = []masterkey.Source{named("")} },
+		"of 3073":    func(c *masterkey.Config) { c.Sources = []masterkey.Source{named(strings.Repeat("a", 3073))} },
 		"Timeout":    func(c *masterkey.Config) { c.Timeout = -1 },
 	} {
 		c := good
@@ -137,6 +139,30 @@ func TestConfigIsRefused(t *testing.T) {
 		require.ErrorContains(t, err, field)
 	}
 	require.NoDirExists(t, good.Dir)
+}
+
+// named is a Source that fmt would print.
+type named string
+
+func (n named) Name() string                       { return string(n) }
+func (named) Load(context.Context) ([]byte, error) { return ringOf(0, pattern(1)), nil }
+func (named) Store(context.Context, []byte) error  { return masterkey.ErrReadOnly }
+
+func TestTheLongestNameIsRemembered(t *testing.T) {
+	h := newHome(t)
+	for range 2 {
+		h.open(t, named(strings.Repeat("\xff", 3072)))
+	}
+}
+
+// TestKeyFileIsNotAFileOfDir: the state would be written over the key.
+func TestKeyFileIsNotAFileOfDir(t *testing.T) {
+	for _, name := range []string{"masterkey.state", "masterkey.lock", "Masterkey.State"} {
+		h := newHome(t)
+		_, err := masterkey.Open(t.Context(), h.config(masterkey.File(h.state, name)))
+		require.ErrorIs(t, err, masterkey.ErrDenied)
+		require.NoFileExists(t, filepath.Join(h.state, "masterkey.state"))
+	}
 }
 
 func TestZeroAndNilManagersRefuse(t *testing.T) {
@@ -289,7 +315,6 @@ func TestEventsTellWithoutKeys(t *testing.T) {
 		requireNoKey(t, fmt.Sprintf("%v %+v %#v", e, e, e), key)
 	}
 	require.Empty(t, cmp.Diff([]short{
-		{masterkey.SourceFailed, "env:K", "", true}, {masterkey.SourceFailed, "memory", "", true},
 		{masterkey.KeyGenerated, "memory", first, false},
 		{masterkey.KeyStaged, "memory", second, false},
 		{masterkey.KeyPromoted, "memory", second, false},
@@ -297,6 +322,36 @@ func TestEventsTellWithoutKeys(t *testing.T) {
 		{masterkey.KeyFound, "memory", second, false},
 	}, got))
 }
+
+// TestWhatIsAFailure: an operator is woken for a source that does not answer or lost the key, not for an empty one.
+func TestWhatIsAFailure(t *testing.T) {
+	empty, locked := &memory{name: "empty"}, &memory{name: "locked", load: func(*memory) ([]byte, error) { return nil, masterkey.ErrLocked }}
+	has := named("has")
+	for _, row := range []struct {
+		name   string
+		start  []masterkey.Source // nil: Dir knows of no key
+		then   []masterkey.Source
+		events []string
+	}{
+		{"an empty source before the one with the key", nil, []masterkey.Source{empty, has}, []string{"key-found has"}},
+		{"a locked source before the one with the key", nil, []masterkey.Source{locked, has}, []string{"source-failed locked", "key-found has"}},
+		{"every source is empty", nil, []masterkey.Source{empty}, []string{}},
+		{"the source that Dir knows is empty", []masterkey.Source{has}, []masterkey.Source{empty, lost("has")}, []string{"source-failed has"}},
+	} {
+		h := newHome(t)
+		if row.start != nil {
+			h.open(t, row.start...)
+		}
+		c := h.config(row.then...)
+		c.NoGenerate = true
+		events := []string{}
+		c.OnEvent = func(e masterkey.Event) { events = append(events, e.Kind.String()+" "+e.Source) }
+		_, _ = masterkey.Open(t.Context(), c)
+		require.Equal(t, row.events, events, row.name)
+	}
+}
+
+func lost(name string) *memory { return &memory{name: name} }
 
 func TestEventKindText(t *testing.T) {
 	n := 0
@@ -336,7 +391,29 @@ func TestNothingPrintsAKey(t *testing.T) {
 	}
 	requireNoKey(t, log.String(), key)
 	require.Contains(t, log.String(), h.path())
+
+	// What the fields of others hold, although they print it not themselves.
+	log.Reset()
+	for _, s := range []masterkey.Source{masterkey.Bounded(holder{pattern(3)}), masterkey.Wrapped(holder{pattern(3)}, h.file())} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q", "%d"} {
+			fmt.Fprintf(&log, verb, s)
+		}
+		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "s", s)
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "s", s)
+	}
+	requireNoKey(t, log.String(), pattern(3))
+	require.Contains(t, log.String(), "wrapped+file:")
 }
+
+// holder is a Source and a Wrapper with its key in a field, which it does not show.
+type holder struct{ key []byte }
+
+func (holder) Name() string                                    { return "holder" }
+func (holder) Load(context.Context) ([]byte, error)            { return nil, masterkey.ErrNotFound }
+func (holder) Store(context.Context, []byte) error             { return nil }
+func (holder) Encrypt(context.Context, []byte) ([]byte, error) { return nil, errOther }
+func (holder) Decrypt(context.Context, []byte) ([]byte, error) { return nil, errOther }
+func (holder) Format(f fmt.State, _ rune)                      { fmt.Fprint(f, "holder") }
 
 // echo is a store whose error shows what it was given.
 func TestErrorsOfSourcesThatRepeatTheKeyAreWithheld(t *testing.T) {
@@ -440,6 +517,25 @@ func TestUnknownIDs(t *testing.T) {
 	_, err = m.LookupKey(idOf(pattern(7)))
 	require.ErrorIs(t, err, masterkey.ErrUnavailable)
 	require.NotErrorIs(t, err, fs.ErrNotExist)
+}
+
+// TestUnknownIDStopsNothing: whoever writes an id into a file must not keep a service from sealing while its source is
+// locked.
+func TestUnknownIDStopsNothing(t *testing.T) {
+	s := &memory{}
+	m := newHome(t).open(t, s)
+	id, _ := primary(t, m)
+	s.mu.Lock()
+	s.load = func(*memory) ([]byte, error) { return nil, masterkey.ErrLocked }
+	s.mu.Unlock()
+	for range 3 {
+		_, err := m.LookupKey(idOf(pattern(7)))
+		require.ErrorIs(t, err, masterkey.ErrLocked)
+		got, _ := primary(t, m)
+		require.Equal(t, id, got)
+		time.Sleep(300 * time.Millisecond)
+		primary(t, m)
+	}
 }
 
 // TestFloodOfUnknownIDs: ids come from files, so whoever writes files can ask for any.

@@ -3,10 +3,10 @@
 package masterkey
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -28,7 +28,7 @@ func (m *Manager) Promote(ctx context.Context, id string) error {
 }
 
 // Retire removes a key for ever. It asks stillUsed how many things are sealed under it, once no process seals with it
-// any more, which right after Promote takes half a second; unless the answer is 0 and no error, it refuses with ErrInUse
+// any more, which takes half a second; unless the answer is 0 and no error, it refuses with ErrInUse
 // or that error. A nil stillUsed refuses, and so does the primary key. credcipher's Reseal counts: its report's KeyIDs.
 //
 // No other process rotates meanwhile: stillUsed is called with Config.Dir locked, and must not rotate itself.
@@ -41,7 +41,7 @@ func (m *Manager) Retire(ctx context.Context, id string, stillUsed func(id strin
 		if err != nil {
 			return nil, err
 		}
-		if err := m.settled(ctx); err != nil {
+		if err := settled(ctx); err != nil {
 			return nil, err
 		}
 		n, err := stillUsed(id)
@@ -55,15 +55,11 @@ func (m *Manager) Retire(ctx context.Context, id string, stillUsed func(id strin
 	})
 }
 
-// settled waits until every process has noticed the last change of the state file.
-func (m *Manager) settled(ctx context.Context) error {
-	st, err := os.Stat(markerPath(m.dir))
-	if err != nil {
-		return fmt.Errorf("masterkey: Config.Dir: %w", err)
-	}
-	wait := min(max(0, 2*freshness-time.Since(st.ModTime())), 2*freshness) // a clock that was set back waits no longer
+// settled waits until every process has noticed what the state file says. It does not ask when that was written: the
+// file may be dated by another machine's clock.
+func settled(ctx context.Context) error {
 	select {
-	case <-time.After(wait):
+	case <-time.After(2 * freshness):
 		return nil
 	case <-ctx.Done():
 		return late(ctx)
@@ -81,9 +77,15 @@ func (m *Manager) rotate(ctx context.Context, kind EventKind, id string, change 
 	}
 	defer l.release()
 	ctx = holding(ctx, l)
-	old, _, err := m.fetch(ctx)
+	old, raw, err := m.fetch(ctx)
 	if err != nil {
 		return err
+	}
+	// A step that ended between its two writes is finished first, or the others would not know of it during the next one.
+	if now := markerOf(m.home.Name(), old); !bytes.Equal(raw, now.encode()) {
+		if _, err := writeMarker(m.dir, now); err != nil {
+			return err
+		}
 	}
 	next, err := change(old)
 	if err != nil {
@@ -99,7 +101,7 @@ func (m *Manager) rotate(ctx context.Context, kind EventKind, id string, change 
 		// It cannot keep this one; what it kept before is what all data need.
 		return errors.Join(err, m.home.Store(ctx, old.encode()))
 	}
-	raw, err := writeMarker(m.dir, markerOf(m.home.Name(), next))
+	raw, err = writeMarker(m.dir, markerOf(m.home.Name(), next))
 	if err != nil {
 		return err
 	}
