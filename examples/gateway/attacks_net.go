@@ -24,14 +24,16 @@ const foreign = "evil.example"
 func networkAttacks() []attack {
 	return []attack{
 		{
-			Name: "call a tool with the token",
+			Name:  "call a tool with the token",
+			Needs: []string{"env"},
 			Run: func(ctx context.Context, t *target) (outcome, error) {
-				status, body, err := t.call(ctx, string(t.Token), "date", nil)
+				status, body, err := t.call(ctx, string(t.Token), "environment", nil)
 				return served(status, body), err
 			},
 		},
 		{
-			Name: "open the local page and call a tool",
+			Name:  "open the local page and call a tool",
+			Needs: []string{"env"},
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				return t.steal(ctx, t.addr)
 			},
@@ -44,6 +46,7 @@ func networkAttacks() []attack {
 		},
 		{
 			Name:  "open the page under a declared name",
+			Needs: []string{"env"},
 			Setup: func(c *config) { c.Hosts = []string{"gateway.internal"} },
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				return t.steal(ctx, "gateway.internal")
@@ -55,6 +58,7 @@ func networkAttacks() []attack {
 		},
 		{
 			Name: "present an empty token where none was set", Finding: "HIGH-02", Stopper: "secretequal",
+			Needs: []string{"env"},
 			Setup: func(c *config) { c.Token = nil },
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				status, body, err := t.call(ctx, "", "environment", nil)
@@ -63,6 +67,7 @@ func networkAttacks() []attack {
 		},
 		{
 			Name: "rebind a name, fetch the session, run a tool", Finding: "MED-03", Stopper: "hostvalidate",
+			Needs: []string{"env"},
 			Run: func(ctx context.Context, t *target) (outcome, error) {
 				return t.steal(ctx, t.rebound())
 			},
@@ -159,7 +164,7 @@ func (t *target) steal(ctx context.Context, host string) (outcome, error) {
 	if err := json.Unmarshal([]byte(body), &page); err != nil {
 		return outcome{}, err
 	}
-	status, body, err = t.request(ctx, http.MethodPost, "/v1/tools/date", host, page.Session, []byte("{}"))
+	status, body, err = t.request(ctx, http.MethodPost, "/v1/tools/environment", host, page.Session, []byte("{}"))
 	if err != nil || status != http.StatusOK {
 		return outcome{Saw: refusal(status, body)}, err
 	}

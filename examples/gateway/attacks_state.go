@@ -351,6 +351,7 @@ func killDuringRotation(ctx context.Context, t *target) (outcome, error) {
 // rotateForever is the first argument of a child process that does that to the state in its second.
 const rotateForever = "rotate-until-killed"
 
+// rotateUntilKilled returns only with an error.
 func rotateUntilKilled(dir string) error {
 	s, err := openState(context.Background(), config{State: dir})
 	if err != nil {

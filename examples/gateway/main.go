@@ -77,10 +77,8 @@ func hardened(c config) (_ *service, err error) {
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == rotateForever { // a child process of one of the attacks
-		if err := rotateUntilKilled(os.Args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, "gateway:", err)
-			os.Exit(1)
-		}
+		fmt.Fprintln(os.Stderr, "gateway:", rotateUntilKilled(os.Args[2]))
+		os.Exit(1)
 	}
 	serveOnly := flag.Bool("serve", false, "serve until interrupted")
 	keychain := flag.Bool("keychain", false, "with -serve: keep the master key in the system's keychain")

@@ -174,7 +174,7 @@ func (r report) writeJSON(w io.Writer) error {
 func (r report) writeTable(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "\tATTACK\tFINDING\tTHE UNPROTECTED TWIN\tTHIS SERVICE\tSTOPPED BY")
-	failed := 0
+	failed, missing := 0, 0
 	for _, row := range r {
 		mark := "ok"
 		if !row.held() {
@@ -185,16 +185,23 @@ func (r report) writeTable(w io.Writer) error {
 		if finding == "" {
 			finding = "legitimate"
 		}
-		service = strings.Replace(service, row.Stopper+": ", "", 1) // the last column says it
+		if row.Stopper != "" {
+			service = strings.Replace(service, row.Stopper+": ", "", 1) // the last column says it
+		}
 		if row.Missing != "" {
 			mark, twin, service = "not run", "needs "+row.Missing, ""
+			missing++
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", mark, row.Attack, finding, clip(twin), clip(service), row.Stopper)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%d rows, %d failed\n", len(r), failed)
+	summary := fmt.Sprintf("%d rows, %d failed", len(r), failed)
+	if missing > 0 {
+		summary += fmt.Sprintf(", %d not run", missing)
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", summary)
 	return err
 }
 

@@ -39,7 +39,7 @@ func TestServiceHolds(t *testing.T) {
 	}
 	var text, machine bytes.Buffer
 	require.NoError(t, rows.writeTable(&text))
-	require.Contains(t, text.String(), " rows, 0 failed\n")
+	require.Contains(t, text.String(), " rows, 0 failed")
 	require.NoError(t, rows.writeJSON(&machine))
 	var read struct {
 		Held bool
