@@ -152,6 +152,9 @@ func TestEveryLengthComesBack(t *testing.T) {
 }
 
 func TestPlaintextBudget(t *testing.T) {
+	if raceEnabled {
+		t.Skip("one goroutine and 89 MB, which the race detector makes very slow; the run without it has no skip")
+	}
 	c := strict(t, newRing)
 	big := make([]byte, credcipher.MaxPlaintext+1)
 	_, err := c.Seal(big, here)
