@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -353,7 +354,7 @@ const rotateForever = "rotate-until-killed"
 
 // rotateUntilKilled returns only with an error.
 func rotateUntilKilled(dir string) error {
-	s, err := openState(context.Background(), config{State: dir})
+	s, err := openState(context.Background(), config{State: dir, Log: io.Discard})
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -44,7 +45,11 @@ func hardened(c config) (_ *service, err error) {
 		return nil, err
 	}
 	// Which names this service answers to. Loopback names are good from loopback; all others must be declared.
-	hosts, err := hostvalidate.New(hostvalidate.Config{Hosts: c.Hosts})
+	hosts, err := hostvalidate.New(hostvalidate.Config{
+		Hosts: c.Hosts,
+		// The answer tells a client nothing. The log tells the operator which entry of Hosts would let it in.
+		OnRefuse: func(_ *http.Request, refusal *hostvalidate.Error) { fmt.Fprintln(c.Log, refusal) },
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ type config struct {
 	State     string   // where the service keeps what must outlive it
 	Keychain  bool     // keep the master key in the system's keychain instead of in State
 
-	Log io.Writer // nil: nothing is logged
+	Log io.Writer // what the operator reads
 }
 
 // newConfig is that of a first start in dir, which is empty.
@@ -76,6 +76,7 @@ func newConfig(dir string) (config, error) {
 		Session:   []byte(rand.Text()),
 		ToolKeeps: []string{"REPORT_STYLE"},
 		Environ:   os.Environ(),
+		Log:       io.Discard,
 		Workspace: filepath.Join(dir, "workspace"),
 		State:     filepath.Join(dir, "state"),
 	}

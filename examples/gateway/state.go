@@ -75,9 +75,7 @@ func openState(ctx context.Context, c config) (*state, error) {
 		return nil, err
 	}
 	cipher, err := credcipher.New(credcipher.Config{Keyring: s.keys, Progress: func(p credcipher.ResealProgress) {
-		if c.Log != nil {
-			fmt.Fprintf(c.Log, "rotation: %d of %d files done\n", p.Done, p.Total)
-		}
+		fmt.Fprintf(c.Log, "rotation: %d of %d files done\n", p.Done, p.Total)
 	}})
 	if err != nil {
 		return nil, err
