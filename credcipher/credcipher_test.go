@@ -313,6 +313,21 @@ func TestKeyrings(t *testing.T) {
 	})
 }
 
+// TestKeysAreCopied: whoever gave a key may clear it.
+func TestKeysAreCopied(t *testing.T) {
+	key, legacyKey := pattern(2), pattern(9)
+	k, err := credcipher.StaticKey(key)
+	require.NoError(t, err)
+	c := newCipher(t, credcipher.Config{Keyring: k, LegacyKey: legacyKey})
+	doc := sealed(t, c, secret, here)
+	clear(key)
+	clear(legacyKey)
+	for _, doc := range []string{string(doc), legacyDoc} {
+		_, _, err = c.Open([]byte(doc), here)
+		require.NoError(t, err)
+	}
+}
+
 var errFlaky = errors.New("no answer")
 
 type failingLookup struct{ ring }

@@ -92,6 +92,37 @@ func TestFileMarkerWaitsForItsLock(t *testing.T) {
 	require.NoError(t, m.MarkSealed(here))
 }
 
+// TestDirFollowsNoLink: a file gives place to a link to an older envelope of it, and back, again and again. Whoever looks
+// and then opens, without another look, reads the older one.
+func TestDirFollowsNoLink(t *testing.T) {
+	s := newStore(t)
+	d := openDir(t, s.dir, credcipher.DirConfig{Cipher: strict(t, newRing)})
+	require.NoError(t, d.Write("a", []byte("old")))
+	s.put("older", s.get("a"))
+	require.NoError(t, d.Write("a", secret))
+	path := func(name string) string { return filepath.Join(s.dir, name) }
+	var stop atomic.Bool
+	var swaps atomic.Int64
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for ; !stop.Load(); swaps.Add(1) {
+			err := errors.Join(os.Symlink("older", path("link")), os.Rename(path("a"), path("kept")), os.Rename(path("link"), path("a")),
+				os.Rename(path("kept"), path("a")))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for swaps.Load() < 2000 && !t.Failed() {
+		if got, err := d.ReadFile("a"); err == nil && !bytes.Equal(secret, got) {
+			t.Error("read through the link")
+		}
+	}
+	stop.Store(true)
+	writer.Wait()
+}
+
 // TestDirWithAnotherWriter: another process replaces a file over and over; whoever reads finds one version or another.
 func TestDirWithAnotherWriter(t *testing.T) {
 	s := newStore(t)
