@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build !long
+//go:build unix && !long
 
 package privatefile_test
 
