@@ -35,8 +35,9 @@
 //   - Dir remembers, without a secret, where the keys are. If that source fails, no other is asked; a key from another
 //     one is used only if it is the key that Dir knows. So nothing moves silently from keychain to file or back.
 //   - What is stored and is no key is [ErrCorrupt], by a checksum, and is never replaced.
-//   - Every call to a source ends after Config.Timeout. One that hangs is [ErrUnavailable], costs at most one goroutine,
-//     and if it was a write keeps the lock until it is over, so that it cannot land on top of another's key.
+//   - Every call to a source ends after Config.Timeout. One that hangs or panics is [ErrUnavailable]; one that hangs costs
+//     at most one goroutine, and if it was a write keeps the lock until it is over, so that it cannot land on top of
+//     another's key.
 //   - Rotation loses no reader: a staged key can be looked up before anything is sealed under it, every process seals
 //     under a promoted one within a second, an unknown id makes a process look again (10 times a second at most,
 //     because ids come from files), and Retire refuses while a key is in use.
@@ -462,7 +463,7 @@ func (m *Manager) current() (*view, error) {
 		if err == nil && raw == nil {
 			err = fmt.Errorf("masterkey: %s is gone; it cannot be told which key is the primary one", markerPath(m.dir))
 		}
-		if err == nil && v.err == nil && bytes.Equal(raw, v.marker) {
+		if err == nil && bytes.Equal(raw, v.marker) {
 			v = &view{v.ring, raw, begun, nil}
 			m.now.Store(v)
 			return v, nil

@@ -536,6 +536,17 @@ func TestUnknownIDStopsNothing(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		primary(t, m)
 	}
+
+	// Nor do those that wait for one answer together take a failure for an absent key.
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			_, err := m.LookupKey(idOf(pattern(7)))
+			assert.ErrorIs(t, err, masterkey.ErrLocked)
+			assert.NotErrorIs(t, err, fs.ErrNotExist)
+		})
+	}
+	wg.Wait()
 }
 
 // TestFloodOfUnknownIDs: ids come from files, so whoever writes files can ask for any.

@@ -410,17 +410,23 @@ func TestHangs(t *testing.T) {
 		"under a wrapper": func(m *memory) masterkey.Source { return masterkey.Wrapped(pad{}, masterkey.Bounded(m)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := make(&memory{wait: forever})
-			c := newHome(t).config(s)
-			c.Timeout = 100 * time.Millisecond
-			start := time.Now()
-			_, err := masterkey.Open(t.Context(), c)
-			took := time.Since(start)
-			require.ErrorIs(t, err, masterkey.ErrUnavailable)
-			require.ErrorContains(t, err, "100ms")
+			var c masterkey.Config
+			took := time.Hour
+			for range 10 { // a machine that is busy may be late, but not ten times
+				c = newHome(t).config(make(&memory{wait: forever}))
+				c.Timeout = 100 * time.Millisecond
+				start := time.Now()
+				_, err := masterkey.Open(t.Context(), c)
+				took = min(took, time.Since(start))
+				require.ErrorIs(t, err, masterkey.ErrUnavailable)
+				require.ErrorContains(t, err, "100ms")
+				if took < c.Timeout+50*time.Millisecond {
+					break
+				}
+			}
 			require.Less(t, took, c.Timeout+50*time.Millisecond)
 			before := runtime.NumGoroutine()
-			start = time.Now()
+			start := time.Now()
 			for range 1000 {
 				_, err := masterkey.Open(t.Context(), c)
 				require.ErrorIs(t, err, masterkey.ErrUnavailable)
