@@ -4,6 +4,8 @@ package privatefile_test
 
 import (
 	"encoding/binary"
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -87,4 +89,37 @@ func setACL(t *testing.T, path, kind string, entries ...entry) {
 		lacking(t, "needs a file system with access control lists")
 	}
 	require.NoError(t, err)
+}
+
+// lacking skips a test that this machine cannot run, but not on CI, where everything is to be had.
+func lacking(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		lacking(t, "needs root")
+	}
+}
+
+// openDir is a folder that every user can reach, of the given mode.
+func openDir(t *testing.T, mode os.FileMode) string {
+	t.Helper()
+	base := t.TempDir()
+	dir := filepath.Join(base, "dir")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	require.NoError(t, os.Chmod(dir, mode))
+	for up := base; up != filepath.Dir(up); up = filepath.Dir(up) {
+		st, err := os.Stat(up)
+		require.NoError(t, err)
+		if st.Mode().Perm()&0o005 != 0o005 {
+			require.NoError(t, os.Chmod(up, 0o755))
+		}
+	}
+	return dir
 }
