@@ -258,10 +258,9 @@ func newPolicy(c Config, windows bool) (*Policy, error) {
 			continue
 		}
 		e := p.names.at(s)
-		switch {
-		case c.Check[s] == nil:
+		if c.Check[s] == nil {
 			fail("Check", "the func for %s is nil", quote(s))
-		case e.check != nil:
+		} else if e.check != nil {
 			fail("Check", "%s is there twice, in different case", quote(s))
 		}
 		e.check = c.Check[s]
@@ -286,7 +285,7 @@ func (p *Policy) Filter(environ []string) []string {
 			out = append(out, v.entry)
 		}
 	})
-	if len(conflicts) > 0 {
+	if conflicts != nil {
 		out = slices.DeleteFunc(out, func(entry string) bool { return conflicts[p.canonical(nameOf(entry))] })
 	}
 	return append(out, p.harden...)
@@ -345,17 +344,12 @@ func (p *Policy) Overlay(base []string, overrides map[string]string) ([]string, 
 // cmd.Env is not nil afterwards, also on error; and cmd.Err is set, so that Start fails even if the error is dropped.
 // An error that was in cmd.Err before is returned, and stays. A nil command, and one that runs already, is refused.
 func (p *Policy) Apply(cmd *exec.Cmd) error {
-	if cmd == nil {
+	if cmd == nil || cmd.Process != nil {
 		return &Error{Reason: NoCommand}
 	}
-	var err error
-	switch {
-	case p.refuses():
+	err := cmd.Err
+	if p.refuses() {
 		err = &Error{Reason: NotConfigured}
-	case cmd.Process != nil:
-		return &Error{Reason: NoCommand}
-	case cmd.Err != nil:
-		err = cmd.Err
 	}
 	environ := cmd.Env
 	if environ == nil && err == nil {
@@ -406,7 +400,7 @@ func nameOf(entry string) string {
 
 // drive reports whether an entry is one in which Windows keeps the current directory of a drive: "=C:=C:\dir".
 func drive(entry string) bool {
-	return len(entry) > 3 && entry[0] == '=' && 'A' <= fold(entry[1]) && fold(entry[1]) <= 'Z' && entry[2] == ':' && entry[3] == '='
+	return len(entry) > 3 && entry[0] == '=' && upper(fold(entry[1])) && entry[2] == ':' && entry[3] == '='
 }
 
 // canonical gives what names are compared by.
@@ -480,7 +474,7 @@ func (p *Policy) judge(entry string) verdict {
 	switch {
 	case p.drops(f, v.Name):
 		v.Reason = Dropped
-	case f.entry != nil && f.entry.hardened:
+	case f.entry.isHardened():
 		v.Reason = Hardened
 	case exact:
 		v.Keep, v.Reason = true, Kept
@@ -488,23 +482,22 @@ func (p *Policy) judge(entry string) verdict {
 		v.Reason = Hijack
 	case f.secret:
 		v.Reason = SecretName
-	case f.class == Session && (!f.small || p.windows):
+	case f.listed(p.windows):
 		v.Keep, v.Reason = true, Listed
 	case hasPrefix(p.keepPrefix, v.Name, p.windows):
 		v.Keep, v.Reason = true, Kept
-	case p.mode == Strict:
-		v.Reason = NotListed
 	default:
-		v.Keep, v.Reason = true, Inherited
+		v.Keep, v.Reason = p.mode == Inherit, NotListed
+		if v.Keep {
+			v.Reason = Inherited
+		}
 	}
-	if !v.Keep {
+	if !v.Keep || !p.plain(&v, f, value) {
 		return v
 	}
-	switch {
-	case !p.plain(&v, f, value):
-	case !exact && p.tokens.secret(value), p.secret != nil && p.secret(v.Name, value):
+	if !exact && p.tokens.secret(value) || p.secret != nil && p.secret(v.Name, value) {
 		v.drop(SecretValue)
-	case f.entry != nil && f.entry.check != nil && f.entry.check(v.entry[len(v.Name)+1:]) != nil:
+	} else if f.entry.faults(v.entry[len(v.Name)+1:]) {
 		v.drop(CheckFailed)
 	}
 	return v
@@ -516,19 +509,21 @@ func (p *Policy) judgeOverride(name, value string) verdict {
 		return verdict{Decision: Decision{Name: nameOf(name), Reason: Malformed}}
 	}
 	v, f, _ := p.read(name + "=" + value)
+	if v.Reason != 0 {
+		return v
+	}
 	switch {
-	case v.Reason != 0:
 	case p.drops(f, name):
 		v.Reason = Dropped
-	case f.entry != nil && f.entry.hardened:
+	case f.entry.isHardened():
 		v.Reason = Hardened
 	case f.class.hijacks():
 		v.Reason = Hijack
-	case f.class == Location, f.entry != nil && f.entry.anchor:
+	case f.fixed():
 		v.Reason = Protected
 	default:
 		v.Keep, v.Reason = true, Inherited
-		if p.plain(&v, f, value) && f.entry != nil && f.entry.check != nil && f.entry.check(value) != nil {
+		if p.plain(&v, f, value) && f.entry.faults(value) {
 			v.drop(CheckFailed)
 		}
 	}
@@ -557,10 +552,11 @@ func (p *Policy) read(entry string) (v verdict, f found, value string) {
 	if f.secret && !f.class.hijacks() {
 		v.Class = Secret
 	}
+	malformed := !ok || len(entry) >= most || strings.IndexByte(value, 0) >= 0
 	switch {
 	case !ok && (strings.HasPrefix(v.Name, "BASH_FUNC_") || strings.HasPrefix(v.Name, "__BASH_FUNC<")):
 		v.Class, v.Reason = Shell, ShellFunction
-	case !ok, len(entry) >= most, strings.IndexByte(value, 0) >= 0:
+	case malformed:
 		v.Reason = Malformed
 	case strings.HasPrefix(value, "()"):
 		v.Class, v.Reason = Shell, ShellFunction

@@ -152,7 +152,8 @@ func TestSecretNames(t *testing.T) {
 	secrets := strings.Fields(`TOKEN GH_TOKEN GITHUB_TOKEN MY_PAT DB_PASS DB_PASSWORD DbPassword dbPassword my_app_password FOO_PASSPHRASE FOO_AUTH FOO_APIKEY
 		OPENAI_API_KEY OPENAI_API_KEYS API_KEY_2 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AZURE_STORAGE_KEY FAL_KEY KEY SECRET_KEY_BASE MYSQL_PWD DATABASE_URL
 		REDIS_URL MONGODB_URI SLACK_WEBHOOK_URL SENTRY_DSN DB_CONNECTION_STRING PG_URL API_TOKENS TF_TOKEN_app_terraform_io ACTIONS_ID_TOKEN_REQUEST_TOKEN
-		PASSWORD_FILE SSHPASS SESSION_COOKIE apiKey clientSecret WALLET_MNEMONIC SERVICE_CREDENTIALS SSH_KEYS PASSWORD_MIN_LENGTH_SECRET BW_SESSION PGPASSWORD ldapPasswd ROOT_PW DBPASS keyPass GHTOKEN ACMESECRET MYAPIKEY OTP_SEED AUTH_HEADER TELEGRAM_API_HASH MYPASSPHRASE_1`)
+		PASSWORD_FILE SSHPASS SESSION_COOKIE apiKey clientSecret WALLET_MNEMONIC SERVICE_CREDENTIALS SSH_KEYS PASSWORD_MIN_LENGTH_SECRET BW_SESSION PGPASSWORD ldapPasswd ROOT_PW DBPASS keyPass GHTOKEN ACMESECRET MYAPIKEY OTP_SEED AUTH_HEADER TELEGRAM_API_HASH MYPASSPHRASE_1
+		encryptionKey signingKey myApiKey buzzApiKey dataApiKey API_0_KEY API_9_KEY`)
 	lookalikes := strings.Fields(`MONKEY TURKEY KEYBOARD KEYBOARD_LAYOUT KEYMAP KEYTIMEOUT AUTHOR AUTHORS TOKENIZER TOKENIZERS_PARALLELISM MAX_TOKENS MAX_TOKEN CONTEXT_TOKENS
 		TOKEN_LIMIT TOKEN_TTL PASSWORD_MIN_LENGTH SECRET_NAME PUBLIC_KEY SSH_PUBLIC_KEY SORT_KEY CACHE_KEY PRIVATE_NETWORK_NAME BYPASS_CACHE COMPASS PASSENGERS
 		SECRETARY CREDITS ACCESSIBILITY AUTH_MODE SERVICE_URL SUPABASE_URL DB_HOST REDIS_HOST FEATURE_KEYS TOKENS PATH_KEYS_COUNT KEYSTONE_REGION NUM_TOKEN API_VERSION
@@ -178,6 +179,10 @@ func TestSecretValues(t *testing.T) {
 	secrets := map[string]string{
 		"a password in a URL":                   pieces("postgres:", "//u:", "p@db/x"),
 		"one in a later URL":                    pieces("a://b c://d", "://u:", "p@h"),
+		"one behind an address":                 pieces("@ postgres:", "//u:", "p@db/x"),
+		"one without a scheme":                  pieces("://", "u:", "p@db/x"),
+		"one of MySQL without a user":           pieces(":", "hunter22", "@tcp(db)/x"),
+		"a pair behind an equals sign":          pieces("=;pass", "word=", "hunter22xyz"),
 		"a token for a user in a URL":           pieces("https://", "x:", "y@h/p"),
 		"Go's MySQL driver":                     pieces("u:", "p@tcp(db:3306)/x"),
 		"a connection string":                   pieces("Server=db;Pass", "word=x;"),
@@ -309,6 +314,7 @@ func TestConfig(t *testing.T) {
 		{"case counts in KeepPrefix", envallow.Config{KeepPrefix: []string{"app_"}}, []string{"LANG=C", "LC_TIME=C"}},
 		{"Drop in any case", envallow.Config{Mode: envallow.Inherit, Drop: []string{"a"}}, []string{"APP_MODE=2", "LANG=C", "LC_TIME=C"}},
 		{"DropPrefix in any case", envallow.Config{DropPrefix: []string{"lc_"}}, []string{"LANG=C"}},
+		{"a name that is no more than a DropPrefix", envallow.Config{DropPrefix: []string{"lc_time"}}, []string{"LANG=C"}},
 		{"Drop within a KeepPrefix", envallow.Config{KeepPrefix: []string{"APP_"}, Drop: []string{"APP_MODE"}}, []string{"LANG=C", "LC_TIME=C"}},
 		{"a check", envallow.Config{Check: map[string]func(string) error{"lang": func(v string) error { return errors.New(v) }}}, []string{"LC_TIME=C"}},
 		{"a check that is content", envallow.Config{Check: map[string]func(string) error{"LANG": func(v string) error {
@@ -522,6 +528,11 @@ func TestWindows(t *testing.T) {
 	in := []string{"=C:=C:\\dir", "=z:=x", "SystemRoot=C:\\Windows", "ComSpec=C:\\Windows\\system32\\cmd.exe", "PATHEXT=.EXE", "ProgramFiles(x86)=C:\\P", "mysetting=1", "APP_MODE=2", "lang=C", "ld_preload=x", "Other=1"}
 	require.Equal(t, []string{"=C:=C:\\dir", "=z:=x", "SystemRoot=C:\\Windows", "ComSpec=C:\\Windows\\system32\\cmd.exe", "PATHEXT=.EXE", "ProgramFiles(x86)=C:\\P", "mysetting=1", "APP_MODE=2", "lang=C"}, p.Filter(in))
 	require.Equal(t, "=C:", p.Explain(in)[0].Name)
+	require.Equal(t, []string{"=A:=A:\\x", "=Z:=Z:\\x", "=y:=Y:\\x"}, p.Filter([]string{"=A:=A:\\x", "=Z:=Z:\\x", "=y:=Y:\\x", "=@:=x", "=[:=x"}))
+	longest := "=C:=" + strings.Repeat("x", 128<<10-len("=C:=")-1)
+	require.Equal(t, []string{longest}, p.Filter([]string{longest}))
+	require.Equal(t, []string{}, p.Filter([]string{longest + "x", "=C:=\x00"}))
+	require.Equal(t, []string{}, p.Filter([]string{"NODE_OPTIONS=--require x", "node_options=x", "GITHUB_TOKEN=x"}), "Keep names something else")
 	require.Equal(t, []string{}, p.Filter([]string{"=C:=a\x00b", "=C:=" + strings.Repeat("x", 128<<10), "=1:=x", "=C=x", "=C:", "(A)=x"}))
 	require.Equal(t, []string{}, p.Filter([]string{"Lang=C", "LANG=D"}), "one variable")
 	require.Equal(t, []string{"Lang=C"}, p.Filter([]string{"Lang=C", "LANG=C"}))

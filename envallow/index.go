@@ -30,6 +30,13 @@ type entry struct {
 	endings  []ending // of names whose last word this is
 }
 
+func (e *entry) isHardened() bool { return e != nil && e.hardened }
+
+// faults reports whether Config.Check is against the value.
+func (e *entry) faults(value string) bool {
+	return e != nil && e.check != nil && e.check(value) != nil
+}
+
 type ending struct {
 	text  string // with its underscore
 	class Class
@@ -99,7 +106,7 @@ func equalFold(upper, text string) bool {
 }
 
 func fold(c byte) byte {
-	if 'a' <= c && c <= 'z' {
+	if lower(c) {
 		return c - ('a' - 'A')
 	}
 	return c
@@ -156,6 +163,16 @@ type found struct {
 	hash   uint64
 }
 
+// listed reports whether the name is on the short list.
+func (f found) listed(windows bool) bool { return f.class == Session && (!f.small || windows) }
+
+// fixed reports whether a tool call may not move the variable.
+func (f found) fixed() bool { return f.class == Location || f.entry != nil && f.entry.anchor }
+
+func upper(c byte) bool { return 'A' <= c && c <= 'Z' }
+func lower(c byte) bool { return 'a' <= c && c <= 'z' }
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
 // look reads a name. It is not ok if no variable can have it.
 func (l *lists) look(name string, windows bool) (f found, ok bool) {
 	var (
@@ -170,16 +187,13 @@ func (l *lists) look(name string, windows bool) (f found, ok bool) {
 		var c byte
 		if i < len(name) {
 			c = name[i]
-			switch {
-			case 'A' <= c && c <= 'Z', c == '_':
-			case 'a' <= c && c <= 'z':
+			if lower(c) {
 				f.small = true
-			case i > 0 && '0' <= c && c <= '9', i > 0 && windows && (c == '(' || c == ')'):
-			default:
+			} else if !upper(c) && c != '_' && (i == 0 || !digit(c) && !(windows && (c == '(' || c == ')'))) {
 				return f, false
 			}
 		}
-		boundary := i == len(name) || c == '_' || 'A' <= c && c <= 'Z' && i > from && 'a' <= name[i-1] && name[i-1] <= 'z'
+		boundary := i == len(name) || c == '_' || upper(c) && i > from && lower(name[i-1])
 		if boundary && i > from {
 			w := l.words.find(wordHash, name[from:i])
 			var role word
@@ -188,7 +202,7 @@ func (l *lists) look(name string, windows bool) (f found, ok bool) {
 			} else if compound(name[from:i]) {
 				role = secretWord
 			}
-			if role != 0 || name[from] < '0' || name[from] > '9' {
+			if role != 0 || !digit(name[from]) {
 				before, last = last, role
 				credential = credential || role&secretWord != 0 && before&quantity == 0 || role&keyWord != 0 && before&holder != 0
 				stored = stored || role&store != 0
@@ -201,15 +215,14 @@ func (l *lists) look(name string, windows bool) (f found, ok bool) {
 			break
 		}
 		hash = step(hash, fold(c))
-		switch {
-		case c == '_':
+		if c == '_' {
 			from, wordHash = i+1, 0
 			if e := l.families.find(hash, name[:i+1]); e != nil {
 				f.class = e.class
 			}
-		case boundary:
+		} else if boundary {
 			from, wordHash = i, step(0, fold(c))
-		default:
+		} else {
 			wordHash = step(wordHash, fold(c))
 		}
 	}
