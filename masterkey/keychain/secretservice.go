@@ -163,7 +163,11 @@ func (i item) unlock(b *bus, path dbus.ObjectPath) error {
 	}
 	signals := make(chan *dbus.Signal, 8)
 	b.conn.Signal(signals)
+	takeBack := func() { _ = b.conn.Object(secrets, ask).Go(prompt+".Dismiss", dbus.FlagNoReplyExpected, nil) }
 	if err := b.call(ask, prompt+".Prompt", "").Err; err != nil {
+		if b.ctx.Err() != nil {
+			takeBack() // the provider may show it all the same
+		}
 		return refusal(err)
 	}
 	for {
@@ -180,7 +184,7 @@ func (i item) unlock(b *bus, path dbus.ObjectPath) error {
 			}
 			return nil
 		case <-b.ctx.Done():
-			_ = b.conn.Object(secrets, ask).Go(prompt+".Dismiss", dbus.FlagNoReplyExpected, nil)
+			takeBack()
 			return &failure{masterkey.ErrLocked, "nobody answered the prompt in time", nil}
 		}
 	}
