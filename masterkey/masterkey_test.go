@@ -569,7 +569,7 @@ func TestFloodOfUnknownIDs(t *testing.T) {
 	wg.Wait()
 	took := time.Since(start)
 	after, _ := s.counts()
-	require.Greater(t, asked.Load(), int64(100))
+	require.Greater(t, asked.Load(), int64(5*(after-before)), "many questions for each look")
 	require.LessOrEqual(t, after-before, int(took/(100*time.Millisecond))+1, "ten a second")
 	require.GreaterOrEqual(t, after-before, 3, "and no fewer, or a key just staged is not found")
 }
