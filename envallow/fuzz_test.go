@@ -49,7 +49,7 @@ func FuzzFilter(f *testing.F) {
 					require.NotContains(t, value, "\x00")
 				}
 				for _, d := range ds {
-					if !harden && d.Name != "" && !strings.Contains(d.Name, "=") {
+					if !harden && d.Name != "" && !strings.Contains(d.Name, "=") && d.Reason != envallow.Malformed { // its twin may be kept
 						require.Equal(t, names[d.Name], d.Keep, "%v", d)
 					}
 					require.NotZero(t, d.Reason)
