@@ -331,6 +331,8 @@ func TestConfig(t *testing.T) {
 		})
 	}
 
+	require.Equal(t, []string{}, policy(t, envallow.Config{Mode: envallow.Inherit, DropPrefix: []string{"acme"}}).Filter([]string{"acme=1", "Acme=1", "ACME=1"}))
+
 	ok := func(string) error { return nil }
 	for field, c := range map[string]envallow.Config{
 		"Mode":                    {Mode: 2},
@@ -531,8 +533,9 @@ func TestWindows(t *testing.T) {
 	require.Equal(t, []string{"=A:=A:\\x", "=Z:=Z:\\x", "=y:=Y:\\x"}, p.Filter([]string{"=A:=A:\\x", "=Z:=Z:\\x", "=y:=Y:\\x", "=@:=x", "=[:=x"}))
 	longest := "=C:=" + strings.Repeat("x", 128<<10-len("=C:=")-1)
 	require.Equal(t, []string{longest}, p.Filter([]string{longest}))
-	require.Equal(t, []string{}, p.Filter([]string{longest + "x", "=C:=\x00"}))
-	require.Equal(t, []string{}, p.Filter([]string{"NODE_OPTIONS=--require x", "node_options=x", "GITHUB_TOKEN=x"}), "Keep names something else")
+	for _, entry := range []string{longest + "x", "=C:=\x00", "NODE_OPTIONS=--require x", "node_options=x", "GITHUB_TOKEN=x"} {
+		require.Equal(t, []string{}, p.Filter([]string{entry}), "malformed, or not what Keep names")
+	}
 	require.Equal(t, []string{}, p.Filter([]string{"=C:=a\x00b", "=C:=" + strings.Repeat("x", 128<<10), "=1:=x", "=C=x", "=C:", "(A)=x"}))
 	require.Equal(t, []string{}, p.Filter([]string{"Lang=C", "LANG=D"}), "one variable")
 	require.Equal(t, []string{"Lang=C"}, p.Filter([]string{"Lang=C", "LANG=C"}))
