@@ -116,6 +116,7 @@ var decisions = []struct {
 	{"a digit first", decision{"1A", "x", envallow.Malformed, envallow.Malformed, envallow.Unlisted}},
 	{"brackets in a name", decision{"PROGRAMFILES(X86)", "x", envallow.Malformed, envallow.Malformed, envallow.Unlisted}},
 	{"NUL in a value", decision{"ACME_REGION", "a\x00LD_PRELOAD=/x", envallow.Malformed, envallow.Malformed, envallow.Unlisted}},
+	{"NUL before all else in a value", decision{"ACME_REGION", "\x00x", envallow.Malformed, envallow.Malformed, envallow.Unlisted}},
 	{"one byte below 128 KiB", decision{"ACME_REGION", strings.Repeat("x", 128<<10-len("ACME_REGION=")-1), envallow.NotListed, envallow.Inherited, envallow.Unlisted}},
 	{"128 KiB", decision{"ACME_REGION", strings.Repeat("x", 128<<10-len("ACME_REGION=")), envallow.Malformed, envallow.Malformed, envallow.Unlisted}},
 }
@@ -157,7 +158,7 @@ func TestSecretNames(t *testing.T) {
 	lookalikes := strings.Fields(`MONKEY TURKEY KEYBOARD KEYBOARD_LAYOUT KEYMAP KEYTIMEOUT AUTHOR AUTHORS TOKENIZER TOKENIZERS_PARALLELISM MAX_TOKENS MAX_TOKEN CONTEXT_TOKENS
 		TOKEN_LIMIT TOKEN_TTL PASSWORD_MIN_LENGTH SECRET_NAME PUBLIC_KEY SSH_PUBLIC_KEY SORT_KEY CACHE_KEY PRIVATE_NETWORK_NAME BYPASS_CACHE COMPASS PASSENGERS
 		SECRETARY CREDITS ACCESSIBILITY AUTH_MODE SERVICE_URL SUPABASE_URL DB_HOST REDIS_HOST FEATURE_KEYS TOKENS PATH_KEYS_COUNT KEYSTONE_REGION NUM_TOKEN API_VERSION
-		CLIENT_ID STRING_TABLE URL ACCOUNT_ID TOTAL_TOKEN_COUNT TOKEN_ENDPOINT SECRETS_MANAGER_REGION PASSWORDLESS PASSWDQC BYPASS TRESPASS MULTIPASS RANDOM_SEED SECRETARIAT`)
+		CLIENT_ID STRING_TABLE URL ACCOUNT_ID TOTAL_TOKEN_COUNT TOKEN_ENDPOINT SECRETS_MANAGER_REGION PASSWORDLESS PASSWDQC BYPASS TRESPASS MULTIPASS RANDOM_SEED SECRETARIAT PUBLIC_0_KEY PUBLIC_9_KEY`)
 	p := policy(t, envallow.Config{Mode: envallow.Inherit})
 	for _, name := range secrets {
 		require.Equal(t, []envallow.Decision{{Name: name, Class: envallow.Secret, Reason: envallow.SecretName}}, p.Explain([]string{name + "=x"}), name)
