@@ -204,6 +204,8 @@ func TestSecretValues(t *testing.T) {
 		"a header":                              pieces("Authori", "zation: bas", "ic abcdefgh"),
 		"a proxy's header":                      pieces("Proxy-Authori", "zation:Bea", "rer abcdefgh"),
 		"GitHub":                                pieces("gh", "p_", a20, a20[:12]),
+		"a password without a user":             pieces("redis://", ":hunter22", "@h"),
+		"GitHub, of digits":                     pieces("gh", "p_", strings.Repeat("09", 20)),
 		"GitHub, in an option":                  pieces("--header=X --token=gh", "p_", a20, a20),
 		"GitHub, quoted":                        pieces(`"gh`, "o_", a20, a20, `"`),
 		"GitHub, far into a value":              pieces(strings.Repeat("word ", 1000), "gh", "p_", a20, a20, " ", strings.Repeat("word ", 10)),
@@ -260,6 +262,10 @@ func TestSecretValues(t *testing.T) {
 		"a long path":                       "/opt/" + strings.Repeat("directory/", 30),
 		"a run of exactly fifteen":          pieces("gh", "p_", strings.Repeat("a", 11)),
 		"an address with tcp and no secret": "u@tcp(db)/x",
+		"a file's address with an @":        "file:///a:b@c",
+		"a word that ends like a password":  pieces("buzzpass", "word=hunter22"),
+		"a header with too long a name":     pieces("abcdefghij-authori", "zation: Bea", "rer abcdefgh"),
+		"two blanks behind the scheme":      pieces("Bea", "rer  abcdefgh"),
 	}
 	p := policy(t, envallow.Config{Mode: envallow.Inherit})
 	kept := policy(t, envallow.Config{Mode: envallow.Inherit, Keep: []string{"APP_CFG"}})
